@@ -1,0 +1,79 @@
+# The commands of this project. `make demo` and `make test` start from a bare machine and install what they need.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# Outside the checkout, so that a clean checkout stays warm; caches are named by what is in them.
+export BUDSTIKKE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/budstikke
+export CARGO_TARGET_DIR ?= $(BUDSTIKKE_CACHE)/target
+export SQLX_OFFLINE := true
+
+# One set of features for every check and test, so that nothing is built twice.
+everything := --locked --all-targets --features simulate
+
+.PHONY: help
+help: ## Show the commands.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
+
+.PHONY: demo demo-down
+demo: ## From a bare machine to one delivered SMS on a local cluster.
+	dev/demo
+demo-down: ## Remove the demo, its cluster and what it changed on this machine.
+	dev/demo-down
+
+.PHONY: test
+test: packages lint drift chart peers ## Everything that CI runs. The test runner's summary comes last.
+	@echo "== tests: unit and integration"
+	source dev/test-env
+	cargo test --locked --features simulate --lib --test integration
+
+.PHONY: e2e
+e2e: ## End to end with real pods: brings up the local cluster with the chart installed.
+	dev/e2e-up
+	source dev/test-env
+	eval "$$(dev/cluster env)"
+	cargo test --locked --features simulate --test e2e
+
+.PHONY: packages
+packages: ## Install the Debian packages and built tools that the tests use.
+	@echo "== packages and tools"
+	dev/test-packages
+
+.PHONY: lint
+lint: ## Format, clippy, documentation, dependencies, scripts.
+	@echo "== format"
+	cargo fmt --check
+	@echo "== clippy"
+	cargo clippy $(everything) -- -D warnings
+	@echo "== documentation"
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --features simulate
+	@echo "== dependencies"
+	"$$BUDSTIKKE_CACHE"/cargo-deny/bin/cargo-deny --locked check bans licenses sources
+	@echo "== scripts"
+	git ls-files -z dev .ci tests | xargs -0 grep -lZE '^#!.*(bash|sh)$$' | xargs -0 shellcheck -x
+
+.PHONY: drift
+drift: ## What is generated equals what is committed: queries (CRDs and OpenAPI are held by tests).
+	@echo "== checked queries"
+	dev/sqlx-prepare --check
+
+.PHONY: chart
+chart: ## Lint, validate and unit-test the chart.
+	@echo "== chart"
+	dev/test-chart
+
+.PHONY: peers
+peers: ## Install the independent SMPP peers.
+	@echo "== peers"
+	tests/peers/setup
+
+.PHONY: generate
+generate: ## Write what is generated: CRDs, OpenAPI, offline queries.
+	dev/sqlx-prepare
+	UPDATE=1 cargo test --locked --features simulate --lib --test integration -- crd:: openapi
+
+.PHONY: bench
+bench: ## Whole message lives against PostgreSQL alone.
+	cargo bench --locked --features simulate --bench lives

@@ -1,0 +1,260 @@
+//! Whole lives of messages against PostgreSQL alone: sealed, accepted with an idempotency key, claimed into a flight,
+//! settled with their usage, and closed by a receipt, through the code that the roles run, each as its own login.
+//! Nothing stands in for the upstream. Says how many lives one second of the servers' CPU buys.
+//!
+//! `cargo bench --bench lives -- [SECONDS [BATCH]] [setting=value …]`: settings of PostgreSQL beside the chart's.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "../tests/integration/support/postgres.rs"]
+#[allow(dead_code)]
+mod postgres;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use budstikke::domain::text::Encoding;
+use budstikke::domain::{
+    BatchId, Body, Clock as _, MessageId, MessageState, MilliOre, Msisdn, Personal, RouteId, SenderId, SystemClock,
+    TenantId, copenhagen_day, text,
+};
+use budstikke::keyring::seal::Field;
+use budstikke::keyring::{self, Kek, Keyring};
+use budstikke::store::accept::{Acceptor, Call, Logged, Message, Outcome, Repeat};
+use budstikke::store::results::{SentPart, Settled};
+use budstikke::store::wake::Waker;
+use budstikke::store::{self, claim, receipts, results};
+use tokio::sync::Semaphore;
+
+use crate::postgres::Databases;
+
+const TENANTS: usize = 4;
+/// Calls at once, of one message each.
+const CALLERS: usize = 192;
+/// Messages between accept and receipt, for each tenant.
+const UNDER_WAY: usize = 3000;
+/// Messages of one flight, one settling and one group of receipts.
+const BATCH: u32 = 200;
+/// Of the chart's embedded data instance.
+const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=on", "max_wal_size=2GB"];
+const WARM_UP: Duration = Duration::from_secs(5);
+const TEXT: &str =
+    "Hej! Din tid hos Værkstedet er i morgen kl. 9.30. Svar ikke på denne besked; ring på 70 12 34 56 for at flytte.";
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<u32>().ok());
+    let (seconds, batch) = (numbers.next().unwrap_or(20), numbers.next().unwrap_or(BATCH));
+    let extra = arguments.iter().filter(|argument| argument.contains('=')).map(String::as_str);
+    let settings: Vec<&str> = SETTINGS.iter().copied().chain(extra).collect();
+
+    let databases = Arc::new(Databases::bare_with(&settings).await);
+    databases.migrate().await.expect("migrate");
+    let lives = Arc::new(AtomicU64::new(0));
+    start(&databases, batch, &lives).await;
+
+    tokio::time::sleep(WARM_UP).await;
+    let (began, cpu, count) = (Instant::now(), cpu_seconds(&databases), lives.load(Ordering::Relaxed));
+    tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+    let wall = began.elapsed().as_secs_f64();
+    let cpu = cpu_seconds(&databases) - cpu;
+    let count = lives.load(Ordering::Relaxed) - count;
+
+    #[expect(clippy::cast_precision_loss, reason = "a few million")]
+    let count = count as f64;
+    println!("| lives | wall s | server CPU s | lives/s | lives per CPU second | CPU per life, µs |");
+    println!("|---|---|---|---|---|---|");
+    println!(
+        "| {count} | {wall:.1} | {cpu:.1} | {:.0} | {:.0} | {:.0} |",
+        count / wall,
+        count / cpu,
+        cpu / count * 1e6
+    );
+    let report = serde_json::json!({
+        "lives": count, "wall_seconds": wall, "server_cpu_seconds": cpu, "lives_per_cpu_second": count / cpu,
+        "batch": batch, "tenants": TENANTS, "settings": settings,
+    });
+    println!("{report}");
+}
+
+/// Starts everyone: they run until the process ends.
+async fn start(databases: &Arc<Databases>, batch: u32, lives: &Arc<AtomicU64>) {
+    let today = copenhagen_day(SystemClock.now());
+    let kek = || Kek::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
+    let operator = Keyring::open(keyring::connect(&databases.keyring.dsn("budstikke_operator"), 1, "bench"), kek());
+    let api = store::connect(&databases.data.dsn("budstikke_api"), 8, "bench api");
+    let acceptor = Acceptor::start(&api, &Waker::start(&api));
+    let keys = Arc::new(Keyring::open(keyring::connect(&databases.keyring.dsn("budstikke_api"), 2, "bench"), kek()));
+    for number in 0..TENANTS {
+        let tenant = databases.tenant(&format!("tenant-{number}")).await;
+        operator.provide(tenant, today, today.tomorrow().expect("a day"), 90).await.expect("keys");
+        let route = databases.route(&format!("route-{number}"), &[(tenant, 1)]).await;
+        let stages = Arc::new(Stages { room: Semaphore::new(UNDER_WAY), accepted: Semaphore::new(0) });
+        for _ in 0..CALLERS / TENANTS {
+            tokio::spawn(call(tenant, acceptor.clone(), Arc::clone(&keys), Arc::clone(&stages)));
+        }
+        let pool = store::connect(&databases.sender_login(tenant).await, 2, "bench sender");
+        let sender = Sender { tenant, route, pool, keys: Arc::clone(&keys), batch };
+        tokio::spawn(sender.run(stages, Arc::clone(lives)));
+    }
+}
+
+/// One caller: a message at a time, each answered before the next.
+async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: Arc<Stages>) {
+    let from = SenderId::parse("Budstikke").expect("a sender id");
+    let content = text::parts(TEXT, Encoding::Gsm).expect("a text");
+    loop {
+        stages.room.acquire().await.expect("open").forget();
+        let now = SystemClock.now();
+        let day = copenhagen_day(now);
+        let (queue, log) =
+            (keys.queue_key(tenant).await.expect("a key"), keys.log_key(tenant, day).await.expect("a key"));
+        let id = MessageId::new(now);
+        let number = format!("45{:08}", 20_000_000 + id.0.as_u128() % 70_000_000);
+        let body = Body {
+            to: Msisdn::from_digits(&number).expect("a number"),
+            from: from.clone(),
+            text: Personal::new(TEXT.to_owned()),
+            encoding: Encoding::Gsm,
+        };
+        let plain = serde_json::to_vec(&body).expect("plain text");
+        let entry = serde_json::to_vec(&body.entry(160)).expect("plain text");
+        let message = Message {
+            id,
+            parts: content,
+            price: MilliOre(35_000),
+            body: queue.seal(id.0, Field::Body, &plain).expect("sealed"),
+            logged: Some(Logged {
+                entry: log.seal(id.0, Field::Entry, &entry).expect("sealed"),
+                number_hash: log.number_hash(&body.to),
+            }),
+        };
+        let answer = serde_json::json!({"batch": id, "messages": [{"id": id, "state": "queued", "parts": 1}]});
+        let call = Call {
+            tenant,
+            batch: BatchId::new(now),
+            day,
+            not_before: None,
+            expires_at: now + Duration::from_secs(86400),
+            queue_key: queue.name().to_owned(),
+            log_key: Some(log.name().to_owned()),
+            repeat: Some(Repeat {
+                key_hash: queue.digest("key", id.0.as_bytes()),
+                body_hash: queue.digest("body", &plain),
+                answer,
+            }),
+            messages: vec![message],
+        };
+        let outcome = acceptor.accept(call).await;
+        assert!(matches!(outcome, Ok(Outcome::Accepted)), "{outcome:?}");
+        stages.accepted.add_permits(1);
+    }
+}
+
+/// How far a tenant's messages are.
+struct Stages {
+    /// For how many more there is room.
+    room: Semaphore,
+    /// How many are queued.
+    accepted: Semaphore,
+}
+
+/// One tenant's sender, its upstream, and the receipts.
+struct Sender {
+    tenant: TenantId,
+    route: RouteId,
+    pool: sqlx::PgPool,
+    keys: Arc<Keyring>,
+    batch: u32,
+}
+
+impl Sender {
+    async fn run(self, stages: Arc<Stages>, lives: Arc<AtomicU64>) {
+        let epoch = claim::begin(&self.pool).await.expect("an epoch");
+        loop {
+            stages.accepted.acquire_many(self.batch).await.expect("open").forget();
+            self.batch(epoch).await;
+            lives.fetch_add(self.batch.into(), Ordering::Relaxed);
+            stages.room.add_permits(self.batch as usize);
+        }
+    }
+
+    async fn batch(&self, epoch: i64) {
+        let (pool, tenant, route, now) = (&self.pool, self.tenant, self.route, SystemClock.now());
+        let first = MessageId(uuid::Uuid::nil());
+        let queued = claim::read(pool, tenant, first, &[], now, self.batch.into()).await.expect("read");
+        let flight = uuid::Uuid::now_v7();
+        let wanted: Vec<_> = queued.iter().map(|message| message.id.0).collect();
+        let launched = claim::launch(pool, tenant, epoch, flight, route, &wanted).await.expect("launch");
+        assert_eq!(launched.ids.len(), self.batch as usize);
+
+        let key = self.keys.queue_key(tenant).await.expect("a key");
+        for message in &queued {
+            key.open(message.id.0, Field::Body, &message.body).expect("opened");
+        }
+        let settled: Vec<Settled> = queued.iter().map(|message| submitted(message.id, route)).collect();
+        results::settle(pool, tenant, &settled, &[flight]).await.expect("settle");
+
+        let receipts: Vec<receipts::Receipt> = settled.iter().map(|message| receipt(message, route)).collect();
+        let outcomes = receipts::apply(pool, &receipts).await.expect("apply");
+        assert!(outcomes.iter().all(|outcome| *outcome == receipts::Outcome::Applied));
+    }
+}
+
+fn receipt(message: &Settled, route: RouteId) -> receipts::Receipt {
+    receipts::Receipt {
+        route,
+        upstream_id: message.parts[0].upstream_id.clone(),
+        tag: message.parts[0].tag,
+        state: MessageState::Delivered,
+        error: None,
+        at: SystemClock.now(),
+    }
+}
+
+fn submitted(id: MessageId, route: RouteId) -> Settled {
+    let upstream_id = format!("{:016x}", id.0.as_u128().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 64);
+    let part = SentPart {
+        part: 1,
+        state: MessageState::Sent,
+        error: None,
+        upstream_id: upstream_id.into(),
+        tag: 4711,
+        at: SystemClock.now(),
+    };
+    Settled {
+        id,
+        state: MessageState::Sent,
+        error: None,
+        route: Some(route),
+        parts: vec![part],
+        final_at: None,
+        several: false,
+    }
+}
+
+/// What all processes of both instances have used: the living ones, and those that their first process has waited for.
+fn cpu_seconds(databases: &Databases) -> f64 {
+    [&databases.data, &databases.keyring].iter().map(|database| tree_ticks(database.pid())).sum::<f64>() / 100.0
+}
+
+/// Clock ticks (1/100 s on Linux) of a process, its children that ended, and its children that live.
+fn tree_ticks(first: u32) -> f64 {
+    let fields = |pid: &str| -> Option<Vec<String>> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+    };
+    // After the name: state, parent, …; utime, stime, cutime, cstime are the 12th to 15th.
+    let ticks =
+        |fields: &[String], to: usize| fields[11..to].iter().filter_map(|tick| tick.parse::<f64>().ok()).sum::<f64>();
+    let mut sum = fields(&first.to_string()).map_or(0.0, |fields| ticks(&fields, 15));
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let name = entry.file_name();
+        let Some(fields) = name.to_str().filter(|name| name.parse::<u32>().is_ok()).and_then(fields) else { continue };
+        if fields[1] == first.to_string() {
+            sum += ticks(&fields, 13);
+        }
+    }
+    sum
+}

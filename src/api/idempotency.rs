@@ -1,0 +1,128 @@
+//! `Idempotency-Key`: the same call again is answered as the first one was, and never sends twice.
+//!
+//! The database's unique key is what guarantees it, within its transaction; here are the hashes it holds, and a look
+//! aside that turns a repetition away while the first call is still being worked on by this process.
+//! Both hashes are keyed by the tenant's queue key, so that no number or text can be guessed from them, and they die
+//! with it.
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::HeaderMap;
+
+use super::problem::Problem;
+use super::send::SendAnswer;
+use crate::domain::TenantId;
+use crate::keyring::seal::QueueKey;
+use crate::store::accept::Repeat;
+
+/// The header.
+const HEADER: &str = "idempotency-key";
+/// Its most characters.
+const LONGEST: usize = 255;
+
+/// What the caller wrote into the header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// Reads the header, if the call has it.
+    ///
+    /// # Errors
+    /// When it is given but empty, too long, or not visible ASCII.
+    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+        let Some(value) = headers.get(HEADER) else { return Ok(None) };
+        match value.to_str().map(str::trim) {
+            Ok(key) if !key.is_empty() && key.len() <= LONGEST => Ok(Some(Self(key.to_owned()))),
+            _ => Err(Problem::Invalid {
+                path: "Idempotency-Key",
+                code: "idempotency_key_malformed",
+                detail: format!("1 to {LONGEST} visible ASCII characters"),
+            }),
+        }
+    }
+}
+
+/// What the database keeps of a call, to know its repetition by.
+///
+/// # Errors
+/// None in practice: an answer always serialises.
+pub fn repeat(
+    key: &QueueKey,
+    idempotency: &IdempotencyKey,
+    body: &[u8],
+    answer: &SendAnswer,
+) -> Result<Repeat, Problem> {
+    Ok(Repeat {
+        key_hash: key.digest("idempotency key", idempotency.0.as_bytes()),
+        body_hash: key.digest("idempotency body", body),
+        answer: serde_json::to_value(answer).map_err(Problem::internal)?,
+    })
+}
+
+/// The keys of calls that this process is working on.
+#[derive(Debug, Clone, Default)]
+pub struct InFlight(Arc<Mutex<HashSet<Key>>>);
+
+/// A tenant's, by its hash.
+type Key = (TenantId, [u8; 32]);
+
+/// A key that is being worked on, until this is dropped.
+#[derive(Debug)]
+pub struct Entered {
+    all: InFlight,
+    key: Key,
+}
+
+impl InFlight {
+    /// Enters a key.
+    ///
+    /// # Errors
+    /// When a call with it is being worked on.
+    pub fn enter(&self, tenant: TenantId, key_hash: [u8; 32]) -> Result<Entered, Problem> {
+        let key = (tenant, key_hash);
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
+            Ok(Entered { all: self.clone(), key })
+        } else {
+            Err(Problem::InFlight)
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_entered_once_at_a_time() {
+        let (calls, key) = (InFlight::default(), [7; 32]);
+        let first = calls.enter(TenantId(1), key).expect("free");
+        assert!(matches!(calls.enter(TenantId(1), key), Err(Problem::InFlight)));
+        assert!(calls.enter(TenantId(2), key).is_ok(), "another tenant's key is another key");
+        drop(first);
+        assert!(calls.enter(TenantId(1), key).is_ok());
+    }
+
+    #[test]
+    fn the_header_is_optional_but_not_empty() {
+        let read = |value: Option<&[u8]>| {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = value {
+                headers.insert(HEADER, HeaderValue::from_bytes(value).expect("a header"));
+            }
+            IdempotencyKey::of(&headers)
+        };
+        assert_eq!(read(None).expect("none"), None);
+        assert_eq!(read(Some(b"order-7")).expect("one"), Some(IdempotencyKey("order-7".into())));
+        for wrong in [&b""[..], b"  ", &[b'a'; 256], "æ".as_bytes()] {
+            assert!(read(Some(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+}

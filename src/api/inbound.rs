@@ -1,0 +1,102 @@
+//! `GET /v1/inbound`: what was received.
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::Shared;
+use super::auth::Caller;
+use super::cursor;
+use super::extract::Parameters;
+use super::messages::page_size;
+use super::problem::{Problem, ReadProblems};
+use super::seal;
+use crate::domain::{Personal, Scope};
+use crate::store::history;
+
+/// Which page.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct InboundQuery {
+    /// Messages on a page, 50 without it.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u16>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// A received message.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InboundMessage {
+    /// Its id.
+    id: Uuid,
+    /// When it came in.
+    #[schema(value_type = String, format = DateTime)]
+    received_at: Timestamp,
+    /// Who sent it, as the network wrote it.
+    #[schema(value_type = String, examples("4520123456"))]
+    from: Personal<String>,
+    /// The account's number that it came to.
+    to: String,
+    /// The whole text.
+    #[schema(value_type = String)]
+    text: Personal<String>,
+}
+
+/// A page of received messages, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InboundPage {
+    /// The messages.
+    messages: Vec<InboundMessage>,
+    /// The `cursor` of the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// List received messages, newest first
+#[utoipa::path(
+    get,
+    path = "/v1/inbound",
+    operation_id = "listInbound",
+    tag = "inbound",
+    params(InboundQuery),
+    responses(
+        (status = 200, description = "A page.", body = InboundPage),
+        ReadProblems,
+    ),
+    security(("apiKey" = ["inbound:read"])),
+)]
+pub async fn list(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Parameters(query): Parameters<InboundQuery>,
+) -> Result<Json<InboundPage>, Problem> {
+    caller.may(Scope::InboundRead)?;
+    let limit = page_size(query.limit)?;
+    let below = query.cursor.as_deref().map(cursor::read).transpose()?;
+    let now = shared.clock.now();
+    let found = history::inbound(&shared.pool, caller.tenant(), now, below, i64::from(limit) + 1).await;
+    let mut records = found.map_err(Problem::database)?;
+    let more = records.len() > usize::from(limit);
+    records.truncate(usize::from(limit));
+    let next = records.last().filter(|_| more).map(|last| cursor::write(last.id));
+    let mut messages = Vec::with_capacity(records.len());
+    for record in &records {
+        if let Some(received) = seal::open_inbound(&shared.keyring, caller.tenant(), record).await? {
+            messages.push(InboundMessage {
+                id: record.id,
+                received_at: record.received_at,
+                from: received.from,
+                to: received.to,
+                text: received.text,
+            });
+        }
+    }
+    Ok(Json(InboundPage { messages, next }))
+}

@@ -1,0 +1,193 @@
+//! `GET /v1/messages/{id}`, `GET /v1/messages` and `GET /v1/batches/{id}`: history and delivery reports (D1, D2).
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::Shared;
+use super::auth::Caller;
+use super::cursor;
+use super::extract::Parameters;
+use super::problem::{Problem, ReadProblems};
+use super::seal;
+use super::view::Message;
+use crate::domain::{BatchId, MessageId, MessageState, Scope};
+use crate::store::history::{self, Filter};
+
+/// The most messages on a page, and how many without a word.
+const MOST: u16 = 200;
+const USUAL: u16 = 50;
+
+/// Which messages.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Messages on a page, 50 without it.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u16>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// In this state only.
+    #[param(value_type = Option<super::view::State>, inline)]
+    state: Option<MessageState>,
+    /// Accepted at or after this instant.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Accepted before this instant.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    /// Of this call only.
+    batch: Option<Uuid>,
+}
+
+/// A page of messages, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MessagePage {
+    /// The messages.
+    messages: Vec<Message>,
+    /// The `cursor` of the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// The messages of one call.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// Its id.
+    id: Uuid,
+    /// When it was accepted.
+    #[schema(value_type = String, format = DateTime)]
+    accepted_at: Option<Timestamp>,
+    /// How many messages it has.
+    messages: i64,
+    /// How many of them are in which state; states without messages are left out.
+    states: BTreeMap<String, i64>,
+    /// All of them are final.
+    r#final: bool,
+}
+
+/// Read a message and its delivery report
+#[utoipa::path(
+    get,
+    path = "/v1/messages/{id}",
+    operation_id = "readMessage",
+    tag = "messages",
+    params(("id" = Uuid, Path, description = "The message's id.")),
+    responses(
+        (status = 200, description = "The message.", body = Message),
+        ReadProblems,
+    ),
+    security(("apiKey" = ["messages:read"])),
+)]
+pub async fn read(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    id: Result<Path<Uuid>, axum::extract::rejection::PathRejection>,
+) -> Result<Json<Message>, Problem> {
+    caller.may(Scope::MessagesRead)?;
+    // What is no id is no message's id.
+    let Ok(Path(id)) = id else { return Err(Problem::NotFound("message")) };
+    let record = history::find(&shared.pool, caller.tenant(), MessageId(id)).await.map_err(Problem::database)?;
+    let record = record.ok_or(Problem::NotFound("message"))?;
+    let entry = seal::open_entry(&shared.keyring, caller.tenant(), &record).await?;
+    Ok(Json(Message::new(&record, entry.ok_or(Problem::NotFound("message"))?)))
+}
+
+/// List messages, newest first
+///
+/// Messages that are accepted while the pages are read appear on none of them; no message is skipped or repeated.
+#[utoipa::path(
+    get,
+    path = "/v1/messages",
+    operation_id = "listMessages",
+    tag = "messages",
+    params(ListQuery),
+    responses(
+        (status = 200, description = "A page.", body = MessagePage),
+        ReadProblems,
+    ),
+    security(("apiKey" = ["messages:read"])),
+)]
+pub async fn list(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Parameters(query): Parameters<ListQuery>,
+) -> Result<Json<MessagePage>, Problem> {
+    caller.may(Scope::MessagesRead)?;
+    let limit = page_size(query.limit)?;
+    let mut filter = Filter::everything(shared.clock.now());
+    filter.from = query.from.map_or(filter.from, |from| from.max(filter.from));
+    filter.until = query.until.map_or(filter.until, |until| until.min(filter.until));
+    filter.below = query.cursor.as_deref().map(cursor::read).transpose()?.map(MessageId);
+    filter.state = query.state;
+    if let Some(batch) = query.batch {
+        filter = filter.of(BatchId(batch));
+    }
+    // One more than asked for tells whether there is a next page.
+    let found = history::list(&shared.pool, caller.tenant(), filter, i64::from(limit) + 1).await;
+    let mut records = found.map_err(Problem::database)?;
+    let more = records.len() > usize::from(limit);
+    records.truncate(usize::from(limit));
+    let next = records.last().filter(|_| more).map(|last| cursor::write(last.id.0));
+    let mut messages = Vec::with_capacity(records.len());
+    for record in &records {
+        // An entry whose key is gone has left history, a little before its row does.
+        if let Some(entry) = seal::open_entry(&shared.keyring, caller.tenant(), record).await? {
+            messages.push(Message::new(record, entry));
+        }
+    }
+    Ok(Json(MessagePage { messages, next }))
+}
+
+/// Read how the messages of one call stand
+#[utoipa::path(
+    get,
+    path = "/v1/batches/{id}",
+    operation_id = "readBatch",
+    tag = "messages",
+    params(("id" = Uuid, Path, description = "The batch's id.")),
+    responses(
+        (status = 200, description = "The batch; its messages are listed by /v1/messages?batch=….", body = Batch),
+        ReadProblems,
+    ),
+    security(("apiKey" = ["messages:read"])),
+)]
+pub async fn batch(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    id: Result<Path<Uuid>, axum::extract::rejection::PathRejection>,
+) -> Result<Json<Batch>, Problem> {
+    caller.may(Scope::MessagesRead)?;
+    let Ok(Path(id)) = id else { return Err(Problem::NotFound("batch")) };
+    let id = BatchId(id);
+    let counts = history::count(&shared.pool, caller.tenant(), id).await.map_err(Problem::database)?;
+    if counts.is_empty() {
+        return Err(Problem::NotFound("batch"));
+    }
+    let name = |state: MessageState| format!("{state:?}").to_lowercase();
+    Ok(Json(Batch {
+        id: id.0,
+        accepted_at: id.at(),
+        messages: counts.iter().map(|(_, messages)| messages).sum(),
+        r#final: counts.iter().all(|(state, _)| state.is_final()),
+        states: counts.into_iter().map(|(state, messages)| (name(state), messages)).collect(),
+    }))
+}
+
+/// The size of a page.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn page_size(limit: Option<u16>) -> Result<u16, Problem> {
+    match limit.unwrap_or(USUAL) {
+        limit @ 1..=MOST => Ok(limit),
+        _ => Err(Problem::Invalid { path: "limit", code: "limit_out_of_range", detail: format!("1 to {MOST}") }),
+    }
+}

@@ -1,0 +1,67 @@
+//! The OpenAPI document, made from the handlers themselves. `docs/openapi.json` is its copy, held by a test.
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, openapi};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Budstikke",
+        description = "Send SMS, follow them to the handset, and read those received.\n\nEvery failure is told as problem \
+            details (RFC 9457): `type` is stable, `detail` says what to write instead.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "messages", description = "Sending, history and delivery reports"),
+        (name = "inbound", description = "Received messages"),
+    ),
+    modifiers(&ApiKeys),
+)]
+pub(super) struct Frame;
+
+struct ApiKeys;
+
+impl Modify for ApiKeys {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("bud_<prefix>_<secret>")
+            .description(Some("An API key of the account, with the scopes it was given."));
+        document
+            .components
+            .get_or_insert_with(Default::default)
+            .add_security_scheme("apiKey", SecurityScheme::Http(scheme.build()));
+    }
+}
+
+/// The document as JSON.
+///
+/// # Errors
+/// None in practice: a document always serialises.
+pub fn json() -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(&super::router::document())?;
+    text.push('\n');
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_repository_holds_the_current_document() {
+        let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+        let stored = std::fs::read_to_string(stored).unwrap_or_default();
+        let current = super::json().expect("a document");
+        assert!(
+            stored == current,
+            "docs/openapi.json is out of date: `budstikke openapi > docs/openapi.json` renews it"
+        );
+    }
+
+    #[test]
+    fn it_says_openapi_3_1_and_documents_every_address() {
+        let document: serde_json::Value = serde_json::from_str(&super::json().expect("a document")).expect("JSON");
+        assert_eq!(document["openapi"].as_str().map(|version| &version[..4]), Some("3.1."));
+        let paths: Vec<_> = document["paths"].as_object().expect("paths").keys().collect();
+        assert_eq!(paths, ["/v1/batches/{id}", "/v1/inbound", "/v1/messages", "/v1/messages/{id}"]);
+    }
+}

@@ -1,0 +1,98 @@
+//! Where personal data turns into ciphertext, and back. Between here and a sender nobody can read a number or a text.
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::problem::Problem;
+use super::send::plan::Plan;
+use crate::domain::{Entry, MessageId, Received, TenantId, content, copenhagen_day};
+use crate::keyring::seal::{Field, QueueKey};
+use crate::keyring::{self, Keyring};
+use crate::store::accept::{Logged, Message};
+use crate::store::credentials::Account;
+use crate::store::history::{Inbound, Record};
+
+/// A call's messages, sealed.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The key of the bodies.
+    pub queue_key: Arc<QueueKey>,
+    /// Name of the key of the entries; `None` where nothing is logged (D4).
+    pub log_key: Option<String>,
+    /// In the order of the plan.
+    pub messages: Vec<Message>,
+}
+
+/// Seals the messages of a call that is accepted at `now`.
+///
+/// # Errors
+/// When a key cannot be had.
+pub async fn seal(
+    keyring: &Keyring,
+    tenant: TenantId,
+    now: Timestamp,
+    account: &Account,
+    plan: &Plan,
+    ids: &[MessageId],
+) -> Result<Sealed, Problem> {
+    let queue_key = keyring.queue_key(tenant).await.map_err(away)?;
+    let log_key = match account.log_days {
+        0 => None,
+        _ => Some(keyring.log_key(tenant, copenhagen_day(now)).await.map_err(away)?),
+    };
+    let mut messages = Vec::with_capacity(plan.accepted.len());
+    for (recipient, id) in plan.accepted.iter().zip(ids) {
+        let body = content::to_bytes(&recipient.body).map_err(Problem::internal)?;
+        let logged = match &log_key {
+            None => None,
+            Some(key) => {
+                let entry =
+                    content::to_bytes(&recipient.body.entry(account.log_characters)).map_err(Problem::internal)?;
+                Some(Logged {
+                    entry: key.seal(id.0, Field::Entry, entry.reveal()).map_err(Problem::internal)?,
+                    number_hash: key.number_hash(&recipient.body.to),
+                })
+            }
+        };
+        messages.push(Message {
+            id: *id,
+            parts: plan.parts,
+            price: recipient.price,
+            body: queue_key.seal(id.0, Field::Body, body.reveal()).map_err(Problem::internal)?,
+            logged,
+        });
+    }
+    Ok(Sealed { queue_key, log_key: log_key.map(|key| key.name().to_owned()), messages })
+}
+
+/// The entry of a message; `None` once its key is destroyed (D2).
+///
+/// # Errors
+/// When the keyring is away, or the entry is not what was sealed.
+pub async fn open_entry(keyring: &Keyring, tenant: TenantId, record: &Record) -> Result<Option<Entry>, Problem> {
+    let key = match keyring.log_key_named(tenant, &record.log_key).await {
+        Ok(key) => key,
+        Err(keyring::Error::KeyMissing { .. }) => return Ok(None),
+        Err(error) => return Err(away(error)),
+    };
+    let bytes = key.open(record.id.0, Field::Entry, &record.entry).map_err(Problem::internal)?;
+    content::from_bytes(&bytes).map(Some).map_err(Problem::internal)
+}
+
+/// A received message; `None` once its key is destroyed (D3).
+///
+/// # Errors
+/// When the keyring is away, or the message is not what was sealed.
+pub async fn open_inbound(keyring: &Keyring, tenant: TenantId, record: &Inbound) -> Result<Option<Received>, Problem> {
+    let key = match keyring.inbound_private(tenant, &record.key_name).await {
+        Ok(key) => key,
+        Err(keyring::Error::KeyMissing { .. }) => return Ok(None),
+        Err(error) => return Err(away(error)),
+    };
+    let bytes = key.open(record.id, Field::Inbound, &record.sealed).map_err(Problem::internal)?;
+    content::from_bytes(&bytes).map(Some).map_err(Problem::internal)
+}
+
+fn away(error: keyring::Error) -> Problem {
+    Problem::Unavailable { part: "keys", source: Box::new(error) }
+}

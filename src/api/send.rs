@@ -1,0 +1,245 @@
+//! `POST /v1/messages`: one text to one or many recipients.
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Shared;
+use super::auth::Caller;
+use super::extract::JsonBody;
+use super::idempotency::{self, IdempotencyKey};
+use super::problem::{Document, Problem};
+use super::seal;
+use crate::domain::{BatchId, Encoding, MessageId, MessageState, Msisdn, Personal, Scope, copenhagen_day};
+use crate::store::accept::{self, Call, Outcome};
+use crate::store::credentials::Account;
+
+pub mod plan;
+mod recipients;
+
+pub use recipients::Recipients;
+
+/// Recipients that are read at once, without leaving the thread.
+const FEW_RECIPIENTS: usize = 50;
+
+/// What to send, to whom.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SendRequest {
+    /// One number or a list of them. International with + or 00, or national to the account's country.
+    #[schema(value_type = RecipientsSchema)]
+    pub to: Recipients,
+    /// One of the account's sender ids; without it, the first of them.
+    #[schema(max_length = 16, examples("Sølyst"))]
+    pub from: Option<String>,
+    /// The text, in as many parts as it takes.
+    #[schema(value_type = String, min_length = 1, examples("Hej! Din tid er kl. 10.15."))]
+    pub text: Personal<String>,
+    /// How the text is written: `auto` takes the GSM alphabet where it can, else UCS-2.
+    #[serde(default)]
+    pub encoding: EncodingChoice,
+    /// Not before this instant; at most 30 days ahead.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub send_at: Option<Timestamp>,
+    /// How many seconds the network tries, from `sendAt` on; without it, as long as the account allows.
+    #[schema(minimum = 60, examples(86400))]
+    pub validity: Option<i64>,
+    /// Checks the call and counts the parts, and sends nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// One number, or a list of them.
+#[derive(ToSchema)]
+#[schema(as = Recipients)]
+#[serde(untagged)]
+pub enum RecipientsSchema {
+    /// One recipient.
+    #[schema(examples("+45 20 12 34 56"))]
+    One(String),
+    /// Many.
+    Many(Vec<String>),
+}
+
+/// How the text is to be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EncodingChoice {
+    /// The one that takes the fewest parts.
+    #[default]
+    Auto,
+    /// GSM 03.38, or a refusal where the text has other characters.
+    Gsm,
+    /// UTF-16.
+    Ucs2,
+}
+
+/// What became of a call.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SendAnswer {
+    /// Groups the messages of this call; absent after a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<Uuid>,
+    /// The accepted recipients' messages, in the order of the call.
+    pub messages: Vec<AcceptedRecipient>,
+    /// The refused recipients; nothing is sent to them.
+    pub refused: Vec<RefusedRecipient>,
+}
+
+/// A recipient that a message was accepted for.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptedRecipient {
+    /// Its place in `to`, from 0.
+    pub index: usize,
+    /// The message's id; absent after a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
+    /// Its number in international form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub to: Option<Personal<String>>,
+    /// Where the message stands; absent after a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<super::view::State>)]
+    pub state: Option<MessageState>,
+    /// How many parts it takes.
+    #[schema(minimum = 1, maximum = 255)]
+    pub parts: u8,
+    /// How its text is written.
+    #[schema(value_type = super::view::EncodingName)]
+    pub encoding: Encoding,
+}
+
+/// A recipient that nothing is sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedRecipient {
+    /// Its place in `to`, from 0.
+    pub index: usize,
+    /// A stable word for programs.
+    #[schema(examples("number_too_short"))]
+    pub code: String,
+    /// Why, in words.
+    pub detail: String,
+}
+
+/// Send a text to one or many recipients
+///
+/// Answered after the messages are stored for good. A recipient that cannot be sent to is refused by itself; when all
+/// are, so is the call. With an `Idempotency-Key`, repeating a call whose answer was lost never sends twice.
+#[utoipa::path(
+    post,
+    path = "/v1/messages",
+    operation_id = "sendMessages",
+    tag = "messages",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Up to 255 visible ASCII characters, for this call \
+        alone: the same call again is answered as the first one was, with the header Idempotency-Replayed: true.")),
+    request_body = SendRequest,
+    responses(
+        (status = 202, description = "Accepted and stored.", body = SendAnswer,
+            headers(("Idempotency-Replayed" = bool, description = "true where the answer is that of an earlier call."))),
+        (status = 200, description = "The outcome of a dry run.", body = SendAnswer),
+        (status = 400, description = "Malformed.", body = Document, content_type = "application/problem+json"),
+        (status = 401, description = "No valid API key.", body = Document, content_type = "application/problem+json"),
+        (status = 403, description = "The key lacks the scope messages:send, or the account may not send: `code` says why.",
+            body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "A call with this Idempotency-Key is being worked on.", body = Document,
+            content_type = "application/problem+json"),
+        (status = 413, description = "More than 1 MiB.", body = Document, content_type = "application/problem+json"),
+        (status = 415, description = "Not JSON.", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "It cannot be done as written, or every recipient was refused, or the \
+            Idempotency-Key was used with another body.", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "Too many calls, or the daily quota is exceeded.", body = Document,
+            content_type = "application/problem+json"),
+        (status = 503, description = "Come again after Retry-After.", body = Document,
+            content_type = "application/problem+json"),
+    ),
+    security(("apiKey" = ["messages:send"])),
+)]
+pub async fn send(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    headers: HeaderMap,
+    JsonBody { content: request, bytes }: JsonBody<SendRequest>,
+) -> Result<Response, Problem> {
+    let started = Instant::now();
+    caller.may(Scope::MessagesSend)?;
+    let account = caller.account()?;
+    let key = IdempotencyKey::of(&headers)?;
+    let now = shared.clock.now();
+    let (request, plan) = work_out(request, &caller, now).await?;
+    if request.dry_run {
+        return Ok((StatusCode::OK, Json(plan.answer(None, &[]))).into_response());
+    }
+    let batch = BatchId::new(now);
+    let ids: Vec<MessageId> = (0..).take(plan.accepted.len()).map(|nth| MessageId::nth(now, nth)).collect();
+    // Batch and messages share the millisecond of `now`, which is how a batch finds its messages.
+    let sealed = seal::seal(&shared.keyring, caller.tenant(), now, account, &plan, &ids).await?;
+    let mut answer = plan.answer(Some(batch), &ids);
+    let repeat = key.map(|key| idempotency::repeat(&sealed.queue_key, &key, &bytes, &answer)).transpose()?;
+    let _in_flight =
+        repeat.as_ref().map(|repeat| shared.in_flight.enter(caller.tenant(), repeat.key_hash)).transpose()?;
+    let call = Call {
+        tenant: caller.tenant(),
+        batch,
+        day: copenhagen_day(now),
+        not_before: plan.send_at,
+        expires_at: plan.expires_at,
+        queue_key: sealed.queue_key.name().to_owned(),
+        log_key: sealed.log_key,
+        repeat,
+        messages: sealed.messages,
+    };
+    let outcome = shared.acceptor.accept(call).await.map_err(|error| match error {
+        accept::Error::Overloaded => Problem::Busy,
+        accept::Error::Store(source) => Problem::database(source),
+        accept::Error::Commit => Problem::OutcomeUnknown,
+    })?;
+    match outcome {
+        Outcome::Accepted => {
+            shared.metrics.accepted(plan.accepted.len(), started.elapsed());
+            plan.show_numbers(&mut answer);
+            Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+        }
+        Outcome::Repeated(stored) => {
+            let mut answer: SendAnswer = serde_json::from_value(stored).map_err(Problem::internal)?;
+            show_numbers_again(&mut answer, &request, account);
+            Ok((StatusCode::ACCEPTED, [("idempotency-replayed", "true")], Json(answer)).into_response())
+        }
+        Outcome::KeyReused => Err(Problem::KeyReused),
+        Outcome::Refused { code, reason } => Err(Problem::NotActive { code, reason }),
+        Outcome::OverQuota { limit } => Err(Problem::OverQuota { limit, retry_after: plan::until_tomorrow(now) }),
+    }
+}
+
+/// Works a call out. Reading a number takes some 25 µs, so long lists are read beside the threads that serve all callers.
+async fn work_out(request: SendRequest, caller: &Caller, now: Timestamp) -> Result<(SendRequest, plan::Plan), Problem> {
+    if request.to.as_slice().len() <= FEW_RECIPIENTS {
+        let plan = plan::plan(&request, caller.account()?, now)?;
+        return Ok((request, plan));
+    }
+    let caller = caller.clone();
+    let work = move || {
+        let plan = plan::plan(&request, caller.account()?, now)?;
+        Ok((request, plan))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?
+}
+
+/// The stored answer has no numbers; the repeated call has the same ones in the same places.
+fn show_numbers_again(answer: &mut SendAnswer, request: &SendRequest, account: &Account) {
+    let Some(region) = account.region else { return };
+    for message in &mut answer.messages {
+        let number =
+            request.to.as_slice().get(message.index).and_then(|text| Msisdn::parse(text.reveal(), region).ok());
+        message.to = number.map(|number| number.international());
+    }
+}

@@ -1,0 +1,138 @@
+//! Connections: TLS, HTTP/1.1 and HTTP/2, as many as fit, none for ever.
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::domain::Secret;
+use crate::pki;
+
+/// Connections at once.
+const CONNECTIONS: usize = 2048;
+/// For a handshake, and for a request's headers.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Calls at once on one connection.
+const STREAMS: u32 = 128;
+/// How long calls may go on after the server is told to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// The server's certificate and key, as they are in their directory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Certificate {
+    chain: String,
+    key: Secret,
+}
+
+impl config::Load for Certificate {
+    fn load(dir: &Path) -> Result<Self, config::Error> {
+        let read =
+            |name| std::fs::read_to_string(dir.join(name)).map_err(|source| config::Error::Read { name, source });
+        Ok(Self { chain: read(config::names::CERTIFICATE)?, key: Secret::new(read(config::names::KEY)?) })
+    }
+}
+
+impl Certificate {
+    /// Settings for a server that shows this certificate.
+    ///
+    /// # Errors
+    /// When it is no certificate, or the key is not its key.
+    pub fn server_config(&self) -> Result<Arc<ServerConfig>, pki::Error> {
+        pki::server_config(&self.chain, &self.key, &[b"h2", b"http/1.1"])
+    }
+}
+
+/// Follows a certificate that is renewed while it is served; one that cannot be used is logged, and the one before stays.
+pub fn renew(
+    mut certificates: watch::Receiver<Arc<Certificate>>,
+    first: Arc<ServerConfig>,
+) -> watch::Receiver<Arc<ServerConfig>> {
+    let (sender, settings) = watch::channel(first);
+    tokio::spawn(async move {
+        while certificates.changed().await.is_ok() {
+            let renewed = certificates.borrow_and_update().server_config();
+            match renewed {
+                Ok(renewed) => {
+                    if sender.send(renewed).is_err() {
+                        return;
+                    }
+                    tracing::info!("serving a renewed certificate");
+                }
+                Err(error) => tracing::error!(%error, "the renewed certificate cannot be used; the one before stays"),
+            }
+        }
+    });
+    settings
+}
+
+/// Serves until `stop`, then lets the calls at work finish.
+pub async fn serve(
+    listener: TcpListener,
+    settings: watch::Receiver<Arc<ServerConfig>>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let (graceful, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+    loop {
+        let place = tokio::select! {
+            () = stop.cancelled() => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let stream = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, or the peer gone again: neither is helped by asking at once.
+                    tracing::warn!(%error, "accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let (acceptor, router, watcher) =
+            (TlsAcceptor::from(settings.borrow().clone()), router.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            connection(stream, acceptor, router, watcher).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("calls were still at work when the server stopped");
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    let _ = stream.set_nodelay(true);
+    // Scanners and health checks of load balancers end here; they are nobody's fault.
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).max_headers(64);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(16 * 1024)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10));
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(error, "a connection ended");
+    }
+}

@@ -1,0 +1,89 @@
+//! The command line: one subcommand per role, and the tools that print what is generated.
+//! The only room that turns errors into exit codes and text for people.
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs a multi-tenant SMS service on Kubernetes.
+#[derive(Parser)]
+#[command(name = "budstikke", version)]
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Reconcile Tenants, SmsRoutes, RetentionPolicies and BillingPlans (leader-elected).
+    Operator(crate::operator::Args),
+    /// Serve the REST API.
+    Api(crate::api::Args),
+    /// Submit one tenant's messages.
+    Sender(crate::sender::Args),
+    /// Hold one route's upstream binds and serve its senders.
+    Connector(crate::connector::Args),
+    /// Bring both database schemas to this version; safe to run twice and by two at once.
+    Migrate(crate::store::migrate::Args),
+    /// Make passwords, certificates and the key-encryption key, once, where absent.
+    Bootstrap(crate::operator::bootstrap::Args),
+    /// Print the custom resource definitions as YAML.
+    Crd,
+    /// Print the OpenAPI document of the REST API as JSON.
+    Openapi,
+    /// Play an upstream, for demos and tests.
+    #[cfg(feature = "simulate")]
+    Simulate(crate::simulator::Args),
+}
+
+/// Parses the arguments, runs the role, and reports a failure in one line (causes included) on standard error.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().role) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "stopped");
+            #[expect(clippy::print_stderr, reason = "the last word of a command goes to its user")]
+            {
+                eprintln!("budstikke: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(role: Role) -> anyhow::Result<()> {
+    // Two versions of one provider choice in the graph would panic at first use: say it once, here.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let text = match role {
+        Role::Crd => crate::crd::yaml()?,
+        Role::Openapi => crate::api::openapi::json()?,
+        role => return serve(role),
+    };
+    #[expect(clippy::print_stdout, reason = "this command's result is its output")]
+    {
+        print!("{text}");
+    }
+    Ok(())
+}
+
+fn serve(role: Role) -> anyhow::Result<()> {
+    crate::telemetry::init()?;
+    let mut builder = match role {
+        // A sender has little to do at once: one thread keeps it within 15 MiB.
+        Role::Sender(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()?.block_on(async {
+        match role {
+            Role::Operator(args) => crate::operator::run(args).await?,
+            Role::Api(args) => crate::api::run(args).await?,
+            Role::Sender(args) => crate::sender::run(args).await?,
+            Role::Connector(args) => crate::connector::run(args).await?,
+            Role::Migrate(args) => crate::store::migrate::run(args).await?,
+            Role::Bootstrap(args) => crate::operator::bootstrap::run(args).await?,
+            #[cfg(feature = "simulate")]
+            Role::Simulate(args) => crate::simulator::run(args).await?,
+            Role::Crd | Role::Openapi => {}
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,351 @@
+//! One route's connector: holds the binds to the upstream, and shares them among the tenants on the route.
+//!
+//! - `senders`: SMPP server for the tenants' senders. `exchange`, `credit`, `queue`: who may submit, and what waits.
+//! - `dispatch`, `brake`: sends what waits, in order and at the route's rate. `binds`, `upstream`: the client side.
+//! - `answers`, `owners`, `message_id`, `tag`: what became of a submit, and whose it is when its receipt comes.
+//! - `intake`, `delivery`: what the upstream brings. `receipt`, `receipts`, `batch`: receipts. `inbound`: SMS from handsets.
+//! - `follow`: what the database says. `metrics`.
+//!
+//! It has no key that opens anything, and no right to a table: a few functions of its route's login.
+mod answers;
+mod batch;
+mod binds;
+mod brake;
+mod credit;
+mod delivery;
+mod dispatch;
+mod exchange;
+mod follow;
+mod inbound;
+mod intake;
+mod message_id;
+mod metrics;
+mod owners;
+mod queue;
+mod receipt;
+mod receipts;
+mod senders;
+mod tag;
+mod upstream;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus_client::registry::Registry;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use tag::InvalidTagKey;
+
+use crate::config::connector::ConnectorConfig;
+use crate::config::{self, Mount};
+use crate::domain::{Clock, SystemClock};
+use crate::pki;
+use crate::smpp::server::{self, Limits};
+use crate::smpp::session::Options;
+use crate::store::{self, Dsn, DsnError};
+use crate::telemetry::health::{self, Ready};
+
+/// What the database sees as our name.
+const NAME: &str = "budstikke-connector";
+/// Database connections: one listens, the others ask.
+const CONNECTIONS: u32 = 5;
+/// Senders at once.
+const SENDERS: usize = 10_000;
+/// Receipts that one sender has not stored, at most.
+const RECEIPTS: usize = 400;
+/// Between two looks at unused credit and figures.
+const TICK: Duration = Duration::from_millis(250);
+/// Submits between being sent and being watched, at most.
+const FLIGHTS: usize = 256;
+
+/// Arguments of the role.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    mount: Mount,
+    /// Where senders bind.
+    #[arg(long, env = "BUDSTIKKE_LISTEN", default_value = "0.0.0.0:2775")]
+    listen: SocketAddr,
+    /// Where health and metrics are served.
+    #[arg(long, env = "BUDSTIKKE_HEALTH", default_value = "0.0.0.0:8080")]
+    health: SocketAddr,
+}
+
+/// Why the role stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pod's files.
+    #[error("read the pod's files: {0}")]
+    ReadConfig(#[source] config::Error),
+    /// The database's address.
+    #[error(transparent)]
+    ReadDsn(DsnError),
+    /// The key of the checks of destinations.
+    #[error(transparent)]
+    ReadTagKey(InvalidTagKey),
+    /// The own certificate.
+    #[error("prepare TLS for senders: {0}")]
+    PrepareTls(#[source] pki::Error),
+    /// A port is taken.
+    #[error("listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The signals that end the role.
+    #[error("listen for signals: {0}")]
+    ListenForSignals(#[source] std::io::Error),
+}
+
+/// A connector, ready to run.
+#[derive(Debug)]
+pub struct Connector {
+    /// What the operator tells it; everything but the tag key may change while it runs.
+    pub config: watch::Receiver<Arc<ConnectorConfig>>,
+    /// The data instance, with the route's own login.
+    pub pool: PgPool,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Where senders bind.
+    pub listener: TcpListener,
+    /// How long a stopping connector waits for answers that are due.
+    pub drain: Duration,
+}
+
+/// Runs until told to stop.
+///
+/// # Errors
+/// When its files, its ports or its certificate are no good.
+pub async fn run(args: Args) -> Result<(), Error> {
+    let config = config::watch::<ConnectorConfig>(args.mount.config_dir).map_err(Error::ReadConfig)?;
+    let dsn = database(&config.borrow()).map_err(Error::ReadDsn)?;
+    let pool = store::connect(&dsn, CONNECTIONS, NAME);
+    tokio::spawn(follow_database(config.clone(), pool.clone()));
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(Error::ListenForSignals)?;
+    let listener =
+        TcpListener::bind(args.listen).await.map_err(|source| Error::Listen { address: args.listen, source })?;
+    let connector = Connector { config, pool, clock: Arc::new(SystemClock), listener, drain: Duration::from_secs(15) };
+    let stop = CancellationToken::new();
+    let mut registry = Registry::default();
+    let work = connector.start(&mut registry)?;
+    let ready = Ready::default();
+    // It is ready when senders can bind, bound upstream or not: a rollout must not wait for an upstream that is away.
+    ready.set(true);
+    let health = health::serve(args.health, registry, ready.clone(), stop.clone());
+    tokio::select! {
+        served = health => served.map_err(|source| Error::Listen { address: args.health, source }),
+        () = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            tracing::info!("stopping");
+            ready.set(false);
+            work.stop().await;
+        } => Ok(()),
+    }
+}
+
+fn database(config: &ConnectorConfig) -> Result<Dsn, DsnError> {
+    Ok(Dsn::parse(config.database_url.expose())?.verified_by(Some(&config.database_ca)))
+}
+
+/// Takes another password or address of the database in; what stands stays.
+async fn follow_database(mut config: watch::Receiver<Arc<ConnectorConfig>>, pool: PgPool) {
+    let mut url = config.borrow().database_url.clone();
+    while config.changed().await.is_ok() {
+        let current = Arc::clone(&config.borrow_and_update());
+        if current.database_url == url {
+            continue;
+        }
+        match database(&current) {
+            Ok(dsn) => store::readdress(&pool, &dsn, NAME),
+            Err(error) => tracing::warn!(%error, "the database's address stays as it was"),
+        }
+        url = current.database_url.clone();
+    }
+}
+
+/// A connector at work.
+#[derive(Debug)]
+pub struct Running {
+    exchange: Arc<exchange::Exchange>,
+    memory: Arc<owners::Memory>,
+    tasks: JoinSet<()>,
+    senders: tokio::task::JoinHandle<()>,
+    upstream: tokio::task::JoinHandle<()>,
+    no_senders: CancellationToken,
+    no_upstream: CancellationToken,
+    drain: Duration,
+}
+
+impl Connector {
+    /// Starts it, with its metrics in `registry`.
+    ///
+    /// # Errors
+    /// When the tag key or the certificate is no good.
+    pub fn start(self, registry: &mut Registry) -> Result<Running, Error> {
+        let Self { config, pool, clock, listener, drain } = self;
+        let current = Arc::clone(&config.borrow());
+        let metrics = metrics::Metrics::new(registry);
+        let key = Arc::new(tag::TagKey::new(&current.tag_key).map_err(Error::ReadTagKey)?);
+        let tls = pki::mutual_server_config(&current.identity).map_err(Error::PrepareTls)?;
+        let tls = Arc::new(ArcSwap::new(tls));
+        let exchange = Arc::new(exchange::Exchange::default());
+        let binds = Arc::new(binds::Binds::default());
+        let brake = Arc::new(brake::Brake::default());
+        let memory = Arc::new(owners::Memory::default());
+        let changed = Arc::new(Notify::new());
+        let (no_senders, no_upstream) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+
+        let receipts = receipts::Receipts::new(Arc::clone(&exchange), Arc::clone(&memory), &pool, metrics.clone());
+        let intake = Arc::new(intake::Intake {
+            receipts,
+            inbox: inbound::Inbox::new(pool.clone()),
+            key: Arc::clone(&key),
+            config: config.clone(),
+            clock,
+            metrics: metrics.clone(),
+        });
+        let follow = Arc::new(follow::Follow {
+            pool: pool.clone(),
+            exchange: Arc::clone(&exchange),
+            intake: Arc::clone(&intake),
+            changed: Arc::clone(&changed),
+        });
+        tasks.spawn(Arc::clone(&follow).read());
+        tasks.spawn(follow.listen());
+        tasks.spawn(receipts::Receipts::retry(pool, metrics.clone()));
+
+        tasks.spawn(heed(config.clone(), Arc::clone(&exchange), Arc::clone(&tls), metrics.clone()));
+        let (flights, landing) = mpsc::channel(FLIGHTS);
+        let dispatch = dispatch::Dispatch {
+            exchange: Arc::clone(&exchange),
+            binds: Arc::clone(&binds),
+            brake: Arc::clone(&brake),
+            config: config.clone(),
+            flights,
+            metrics: metrics.clone(),
+        };
+        tasks.spawn(dispatch.run());
+        let answers = answers::Answers {
+            exchange: Arc::clone(&exchange),
+            binds: Arc::clone(&binds),
+            brake,
+            memory: Arc::clone(&memory),
+            config: config.clone(),
+            metrics: metrics.clone(),
+        };
+        tasks.spawn(answers.run(landing));
+        tasks.spawn(tick(Arc::clone(&exchange), Arc::clone(&binds), Arc::clone(&memory), metrics.clone()));
+
+        let limits = limits(&current);
+        let service = Arc::new(senders::Senders {
+            exchange: Arc::clone(&exchange),
+            tls,
+            key,
+            unknown: changed,
+            stop: no_senders.clone(),
+            metrics: metrics.clone(),
+        });
+        let senders = tokio::spawn(server::serve(listener, limits, service, no_senders.clone()));
+        let upstream = Arc::new(upstream::Upstream {
+            exchange: Arc::clone(&exchange),
+            binds,
+            intake,
+            config,
+            drain,
+            metrics,
+            turn: Arc::new(Mutex::new(())),
+            gate: std::sync::Mutex::default(),
+            reading: TaskTracker::new(),
+        });
+        let upstream = tokio::spawn(upstream.run(no_upstream.clone()));
+        Ok(Running { exchange, memory, tasks, senders, upstream, no_senders, no_upstream, drain })
+    }
+}
+
+impl Running {
+    /// Stops in good order: what waits is refused as not written, what is under way is answered as far as the drain
+    /// time allows, receipts are taken until the last moment.
+    pub async fn stop(mut self) {
+        self.exchange.close();
+        let landed = async {
+            let mut look = interval(Duration::from_millis(20));
+            while self.memory.under_way() > 0 {
+                look.tick().await;
+            }
+        };
+        let _ = timeout(self.drain, landed).await;
+        self.no_upstream.cancel();
+        let _ = (&mut self.upstream).await;
+        self.no_senders.cancel();
+        let _ = (&mut self.senders).await;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Takes changes of the configuration in that need no new bind.
+async fn heed(
+    mut config: watch::Receiver<Arc<ConnectorConfig>>,
+    exchange: Arc<exchange::Exchange>,
+    tls: Arc<ArcSwap<rustls::ServerConfig>>,
+    metrics: metrics::Metrics,
+) {
+    loop {
+        let current = Arc::clone(&config.borrow_and_update());
+        let settings = &current.settings;
+        exchange.set_rate(settings.rate_millis);
+        metrics.allowed(settings.binds, settings.window, settings.rate_millis);
+        match pki::mutual_server_config(&current.identity) {
+            Ok(config) => tls.store(config),
+            Err(error) => tracing::warn!(%error, "the certificate stays as it was"),
+        }
+        if config.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+async fn tick(
+    exchange: Arc<exchange::Exchange>,
+    binds: Arc<binds::Binds>,
+    memory: Arc<owners::Memory>,
+    metrics: metrics::Metrics,
+) {
+    let mut tick = interval(TICK);
+    loop {
+        tick.tick().await;
+        exchange.reclaim();
+        metrics.now(exchange.figures(), binds.count(), memory.under_way());
+    }
+}
+
+/// What a sender's session may hold: all the credit there can be, and what was taken back and is still honoured.
+fn limits(config: &ConnectorConfig) -> Limits {
+    let rate = usize::try_from(config.settings.rate_millis / 1000).unwrap_or(usize::MAX);
+    let windows = usize::from(config.settings.binds) * usize::from(config.settings.window);
+    Limits {
+        connections: SENDERS,
+        bind_timeout: Duration::from_secs(10),
+        system_id: "budstikke".to_owned(),
+        session: Options {
+            window: RECEIPTS,
+            request_timeout: Duration::from_secs(10),
+            unanswered: rate.saturating_mul(2).saturating_add(windows).clamp(1_000, 100_000),
+            ..Options::default()
+        },
+    }
+}

@@ -1,0 +1,106 @@
+//! What became of each submit, told to its sender.
+use std::str::FromStr;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use rusmpp::pdus::SubmitSmResp;
+use rusmpp::types::COctetString;
+use rusmpp::{CommandStatus, Pdu};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::binds::Binds;
+use super::brake::Brake;
+use super::dispatch::{PATIENCE, is_throttling};
+use super::exchange::{Exchange, Job};
+use super::message_id;
+use super::metrics::Metrics;
+use super::owners::Memory;
+use crate::config::connector::ConnectorConfig;
+use crate::smpp::session::{Answer, Outcome, Pending};
+use crate::smpp::vendor::{NOT_WRITTEN, WRITTEN_UNANSWERED};
+
+/// A submit that was given to a bind.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) job: Job,
+    pub(super) pending: Pending,
+    pub(super) written: Instant,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) binds: Arc<Binds>,
+    pub(super) brake: Arc<Brake>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) config: watch::Receiver<Arc<ConnectorConfig>>,
+    pub(super) metrics: Metrics,
+}
+
+impl Answers {
+    /// Runs until the last flight has landed and none can come any more.
+    pub(super) async fn run(self, mut flights: mpsc::Receiver<Flight>) {
+        let mut under_way = FuturesUnordered::new();
+        let mut more = true;
+        while more || !under_way.is_empty() {
+            tokio::select! {
+                flight = flights.recv(), if more => match flight {
+                    Some(Flight { job, pending, written }) => {
+                        self.memory.departed();
+                        under_way.push(async move { (job, pending.await, written) });
+                    }
+                    None => more = false,
+                },
+                Some((job, outcome, written)) = under_way.next() => {
+                    self.settle(job, outcome, written);
+                    self.memory.landed();
+                }
+            }
+        }
+    }
+
+    fn settle(&self, job: Job, outcome: Outcome, written: Instant) {
+        let status = match outcome {
+            Outcome::Answered(answer) => {
+                self.metrics.answered(written.elapsed());
+                if answer.is_ok() {
+                    self.brake.ease();
+                    return self.accepted(job, &answer);
+                }
+                if is_throttling(answer.status) {
+                    self.brake.pull();
+                    self.metrics.throttled();
+                    // Not taken, so it may go again; its sender has it back when that takes too long.
+                    if job.since.elapsed() < PATIENCE {
+                        return self.exchange.put_back(job);
+                    }
+                }
+                answer.status
+            }
+            Outcome::NotWritten(_) => {
+                if self.binds.any_soon() && job.since.elapsed() < PATIENCE {
+                    return self.exchange.put_back(job);
+                }
+                NOT_WRITTEN
+            }
+            Outcome::WrittenUnanswered(_) => WRITTEN_UNANSWERED,
+        };
+        self.metrics.submit(status);
+        job.responder.refuse(status);
+    }
+
+    fn accepted(&self, job: Job, answer: &Answer) {
+        let format = self.config.borrow().settings.id_format;
+        let id = answer.message_id().map(|id| message_id::from_answer(id, format)).unwrap_or_default();
+        let mut response = SubmitSmResp::new(COctetString::from_str(&id).unwrap_or_default(), Vec::new());
+        response.push_tlv(job.tag);
+        if !id.is_empty() {
+            self.memory.put((id, job.tag), job.seat.tenant);
+        }
+        self.metrics.submit(CommandStatus::EsmeRok);
+        job.responder.answer(CommandStatus::EsmeRok, Pdu::from(response));
+    }
+}

@@ -1,0 +1,178 @@
+//! Who may submit how much: weighted-fair credit (K3).
+//!
+//! A sender says how many submits wait (demand) and gets credit, one a submit. Credit given and unused, and submits that
+//! wait for their turn upstream, are together at most half a second of the route's rate: so a tenant that joins has its
+//! share at once, one message beside another's ten thousand goes within a second, and a thousand senders can wait for
+//! a slow route without one of them waiting on an answer.
+//!
+//! Credit that nobody uses is taken back after [`UNUSED`]. The sender may not know that yet and still use it, so
+//! what was taken back is remembered as stale and honoured; only the room it took is free for others.
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::TenantId;
+use crate::smpp::fair::Fair;
+
+/// How long credit may lie unused before its room is given to others.
+pub(super) const UNUSED: Duration = Duration::from_secs(1);
+/// How long stale credit is honoured. A sender that kept it for so long has forgotten it, and gets new credit.
+pub(super) const STALE: Duration = Duration::from_secs(10);
+
+/// Everybody's credit. Knows nothing of sessions.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    fair: Fair<TenantId>,
+    accounts: HashMap<TenantId, Account>,
+    /// Credit given and unused, in all; stale credit not counted.
+    out: usize,
+    /// The most of credit and waiting submits together.
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Account {
+    may_send: bool,
+    bound: bool,
+    demand: u32,
+    credit: u32,
+    stale: u32,
+    /// When credit was last given or used.
+    touched: Instant,
+}
+
+impl Account {
+    fn wants(&self) -> bool {
+        self.may_send && self.bound && self.demand > self.credit.saturating_add(self.stale)
+    }
+}
+
+impl Ledger {
+    /// Half a second of the rate, so that a tenant that joins is served within a second; at least 2, so that the
+    /// next submit is there when the one before goes.
+    pub(super) fn set_rate(&mut self, rate_millis: u64) {
+        self.most = usize::try_from(rate_millis / 2000).unwrap_or(usize::MAX).max(2);
+    }
+
+    /// Opens a tenant's account or changes its share. Without leave to send its credit is void.
+    pub(super) fn share(&mut self, tenant: TenantId, weight: u32, may_send: bool, now: Instant) {
+        let fresh = Account { may_send, bound: false, demand: 0, credit: 0, stale: 0, touched: now };
+        self.fair.join(tenant, weight);
+        self.accounts.entry(tenant).or_insert(fresh).may_send = may_send;
+        if !may_send {
+            self.void(tenant);
+        }
+        self.settle(tenant);
+    }
+
+    /// Closes a tenant's account.
+    pub(super) fn leave(&mut self, tenant: TenantId) {
+        self.void(tenant);
+        self.accounts.remove(&tenant);
+        self.fair.leave(&tenant);
+    }
+
+    /// Notes that a tenant's sender has bound or is gone: either way nothing of the session before counts.
+    pub(super) fn bound(&mut self, tenant: TenantId, bound: bool) {
+        self.void(tenant);
+        if let Some(account) = self.accounts.get_mut(&tenant) {
+            account.bound = bound;
+            account.demand = 0;
+        }
+        self.settle(tenant);
+    }
+
+    /// Notes how many submits wait at the sender; with 0 it has given its credit back.
+    pub(super) fn demand(&mut self, tenant: TenantId, demand: u32) {
+        if demand == 0 {
+            self.void(tenant);
+        }
+        if let Some(account) = self.accounts.get_mut(&tenant) {
+            account.demand = demand;
+        }
+        self.settle(tenant);
+    }
+
+    /// Uses one credit for a submit; false when there is none.
+    pub(super) fn spend(&mut self, tenant: TenantId, now: Instant) -> bool {
+        let Some(account) = self.accounts.get_mut(&tenant).filter(|account| account.may_send) else { return false };
+        if account.credit > 0 {
+            account.credit -= 1;
+            self.out -= 1;
+        } else if account.stale > 0 {
+            account.stale -= 1;
+        } else {
+            return false;
+        }
+        account.demand = account.demand.saturating_sub(1);
+        account.touched = now;
+        self.settle(tenant);
+        true
+    }
+
+    /// Gives what room there is beside `waiting` submits. Not for every single place that becomes free on a fast
+    /// route: a twentieth of a second of the rate at once.
+    pub(super) fn grant(&mut self, waiting: usize, now: Instant) -> HashMap<TenantId, u32> {
+        let mut given = HashMap::new();
+        let taken = waiting + self.out;
+        let room = self.most.saturating_sub(taken);
+        if taken > 0 && room < (self.most / 10).max(1) {
+            return given;
+        }
+        for _ in 0..room {
+            let Some(tenant) = self.fair.choose() else { break };
+            if let Some(account) = self.accounts.get_mut(&tenant) {
+                account.credit += 1;
+                account.touched = now;
+                self.out += 1;
+                *given.entry(tenant).or_insert(0) += 1;
+            }
+            self.settle(tenant);
+        }
+        given
+    }
+
+    /// Takes unused credit back.
+    pub(super) fn reclaim(&mut self, now: Instant) {
+        let mut changed = Vec::new();
+        for (tenant, account) in &mut self.accounts {
+            let idle = now.saturating_duration_since(account.touched);
+            if account.credit > 0 && idle >= UNUSED {
+                self.out -= account.credit as usize;
+                account.stale += std::mem::take(&mut account.credit);
+            } else if account.stale > 0 && idle >= STALE {
+                account.stale = 0;
+                changed.push(*tenant);
+            }
+        }
+        for tenant in changed {
+            self.settle(tenant);
+        }
+    }
+
+    /// Credit given and unused.
+    pub(super) fn out(&self) -> usize {
+        self.out
+    }
+
+    /// Tenants whose senders wait for credit.
+    pub(super) fn wanting(&self) -> usize {
+        self.accounts.values().filter(|account| account.wants()).count()
+    }
+
+    fn void(&mut self, tenant: TenantId) {
+        if let Some(account) = self.accounts.get_mut(&tenant) {
+            self.out -= std::mem::take(&mut account.credit) as usize;
+            account.stale = 0;
+        }
+    }
+
+    fn settle(&mut self, tenant: TenantId) {
+        let wants = self.accounts.get(&tenant).is_some_and(Account::wants);
+        self.fair.set_ready(&tenant, wants);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Sends what waits, in order, at the route's rate, where a window has room.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusmpp::CommandStatus;
+use rusmpp::pdus::SubmitSm;
+use rusmpp::values::{Npi, Ton};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::answers::Flight;
+use super::binds::{BindNumber, Binds};
+use super::brake::Brake;
+use super::exchange::{Exchange, Job};
+use super::metrics::Metrics;
+use crate::config::connector::{Addressing, ConnectorConfig, Settings};
+use crate::smpp::pacing::{Pacer, Rate};
+use crate::smpp::vendor::{self, MessagePart, NOT_WRITTEN};
+
+/// How long a submit may wait here before its sender has it back; far above what credit lets wait, far below the sender's
+/// own time-out.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a message's bind is remembered for the parts to come, and how many at most.
+const LOYAL: (Duration, usize) = (Duration::from_secs(60), 10_000);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Dispatch {
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) binds: Arc<Binds>,
+    pub(super) brake: Arc<Brake>,
+    pub(super) config: watch::Receiver<Arc<ConnectorConfig>>,
+    pub(super) flights: mpsc::Sender<Flight>,
+    pub(super) metrics: Metrics,
+}
+
+impl Dispatch {
+    /// Runs until its future is dropped; the one submit it may hold then is refused as not written.
+    pub(super) async fn run(mut self) {
+        let mut config = Arc::clone(&self.config.borrow_and_update());
+        let mut pacer = Pacer::new(per_second(config.settings.rate_millis));
+        let mut parts = Parts::default();
+        loop {
+            let job = self.exchange.next().await;
+            if self.config.has_changed().unwrap_or(false) {
+                config = Arc::clone(&self.config.borrow_and_update());
+                pacer.set_rate(per_second(config.settings.rate_millis));
+            }
+            // Held by a guard: dropped at any wait below, the job still says that it was not written.
+            self.send(Held(Some(job)), &config.settings, &mut pacer, &mut parts).await;
+        }
+    }
+
+    async fn send(&self, mut held: Held, settings: &Settings, pacer: &mut Pacer, parts: &mut Parts) {
+        let Some(job) = &held.0 else { return };
+        let (seat, part, deadline) = (job.seat, job.part, job.since + patience(settings.rate_millis));
+        let ready = async {
+            self.brake.released().await;
+            self.binds.place(part.and_then(|part| parts.bind_of(part))).await
+        };
+        let place = timeout_at(deadline, ready).await.ok().flatten();
+        if place.is_some() {
+            pacer.take().await;
+        }
+        // Much may have changed while it waited.
+        let refusal = match &place {
+            None => Some(NOT_WRITTEN),
+            Some(_) => self.exchange.judge(seat),
+        };
+        let Some(job) = held.0.take() else { return };
+        let (Some((bind, slot)), None) = (place, refusal) else {
+            let status = refusal.unwrap_or(NOT_WRITTEN);
+            self.metrics.submit(status);
+            return job.responder.refuse(status);
+        };
+        if let Some(part) = part {
+            parts.sent(part, bind);
+        }
+        let mut submit = job.submit.clone();
+        vendor::strip(&mut submit);
+        address(&mut submit, &settings.addressing);
+        let pending = slot.send(submit);
+        // Bounded by the windows; its reader does nothing that takes long.
+        let _ = self.flights.send(Flight { job, pending, written: Instant::now() }).await;
+    }
+}
+
+/// Writes types and plans of addresses as the upstream wants them. A sender of letters has a type of its own everywhere.
+fn address(submit: &mut SubmitSm, addressing: &Addressing) {
+    let Addressing { source_ton, source_npi, destination_ton, destination_npi } = *addressing;
+    if submit.source_addr_ton != Ton::Alphanumeric {
+        submit.source_addr_ton = source_ton.map_or(submit.source_addr_ton, Ton::from);
+        submit.source_addr_npi = source_npi.map_or(submit.source_addr_npi, Npi::from);
+    }
+    submit.dest_addr_ton = destination_ton.map_or(submit.dest_addr_ton, Ton::from);
+    submit.dest_addr_npi = destination_npi.map_or(submit.dest_addr_npi, Npi::from);
+}
+
+struct Held(Option<Job>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(job) = self.0.take() {
+            job.responder.refuse(NOT_WRITTEN);
+        }
+    }
+}
+
+/// On slow routes the pace itself makes wait.
+fn patience(rate_millis: u64) -> Duration {
+    PATIENCE + Duration::from_secs(3_000 / rate_millis.max(50))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates are far below 2^52")]
+fn per_second(millis: u64) -> Rate {
+    Rate::per_second(millis as f64 / 1000.0)
+}
+
+/// Which bind the parts of a long message go to: one bind keeps them in order.
+#[derive(Debug, Default)]
+struct Parts {
+    binds: HashMap<Uuid, (BindNumber, u8, Instant)>,
+}
+
+impl Parts {
+    fn bind_of(&self, part: MessagePart) -> Option<BindNumber> {
+        self.binds.get(&part.message).map(|(bind, ..)| *bind)
+    }
+
+    fn sent(&mut self, part: MessagePart, bind: BindNumber) {
+        if part.parts < 2 {
+            return;
+        }
+        let now = Instant::now();
+        if self.binds.len() >= LOYAL.1 {
+            self.binds.retain(|_, (_, _, since)| now.saturating_duration_since(*since) < LOYAL.0);
+            if self.binds.len() >= LOYAL.1 {
+                self.binds.clear();
+            }
+        }
+        let entry = self.binds.entry(part.message).or_insert((bind, 0, now));
+        (entry.0, entry.1, entry.2) = (bind, entry.1.saturating_add(1), now);
+        if entry.1 >= part.parts {
+            self.binds.remove(&part.message);
+        }
+    }
+}
+
+/// Whether a status means that the upstream wants fewer.
+pub(super) fn is_throttling(status: CommandStatus) -> bool {
+    matches!(status, CommandStatus::EsmeRthrottled | CommandStatus::EsmeRmsgqful)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_message_stay_together_until_the_last() {
+        let mut parts = Parts::default();
+        let part = |part| MessagePart { message: Uuid::from_u128(1), part, parts: 3 };
+        assert_eq!(parts.bind_of(part(1)), None);
+        for (number, bind) in [(1, 4), (2, 4)] {
+            parts.sent(part(number), bind);
+            assert_eq!(parts.bind_of(part(number + 1)), Some(bind));
+        }
+        parts.sent(part(3), 4);
+        assert!(parts.binds.is_empty());
+        parts.sent(MessagePart { message: Uuid::from_u128(2), part: 1, parts: 1 }, 1);
+        assert!(parts.binds.is_empty(), "single ones are not remembered");
+    }
+
+    #[test]
+    fn addresses_are_typed_as_the_upstream_wants_but_for_names() {
+        let addressing = Addressing { source_ton: Some(3), destination_npi: Some(8), ..Addressing::default() };
+        let typed = |ton| {
+            let mut submit = SubmitSm::builder().source_addr_ton(ton).dest_addr_ton(Ton::International).build();
+            address(&mut submit, &addressing);
+            [
+                u8::from(submit.source_addr_ton),
+                submit.source_addr_npi.into(),
+                submit.dest_addr_ton.into(),
+                submit.dest_addr_npi.into(),
+            ]
+        };
+        let plan = u8::from(SubmitSm::default().source_addr_npi);
+        assert_eq!(typed(Ton::International), [3, plan, 1, 8]);
+        assert_eq!(typed(Ton::Alphanumeric), [5, plan, 1, 8]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut parts = Parts::default();
+        for id in 0..25_000_u128 {
+            parts.sent(MessagePart { message: Uuid::from_u128(id), part: 1, parts: 2 }, 1);
+        }
+        assert!(parts.binds.len() <= LOYAL.1);
+    }
+}

@@ -1,0 +1,345 @@
+//! Where the senders' side and the upstream's side meet: who is bound, who has credit, and what waits for its turn.
+//! One lock around plain state; nothing waits while holding it.
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusmpp::CommandStatus;
+use rusmpp::pdus::SubmitSm;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::credit::Ledger;
+use super::queue::{Queue, Turn};
+use crate::domain::TenantId;
+use crate::smpp::session::{Responder, Session};
+use crate::smpp::vendor::{DestinationTag, Flow, MessagePart, NO_CREDIT, NOT_WRITTEN, STALE_EPOCH};
+use crate::store::shares::Share;
+
+/// A submit on its way from a sender to the upstream.
+pub(super) struct Job {
+    /// Whose.
+    pub(super) seat: SeatId,
+    /// What, without what is between sender and connector only.
+    pub(super) submit: SubmitSm,
+    /// Which part of which message.
+    pub(super) part: Option<MessagePart>,
+    /// The check of its destination.
+    pub(super) tag: DestinationTag,
+    /// How it is answered.
+    pub(super) responder: Responder,
+    /// When it came.
+    pub(super) since: Instant,
+    /// Its place in the order of coming.
+    turn: Turn,
+}
+
+// No derived Debug: a submit holds numbers and texts (D10).
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("seat", &self.seat).field("turn", &self.turn).finish_non_exhaustive()
+    }
+}
+
+/// One bound sender: its tenant, and which of that tenant's binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SeatId {
+    pub(super) tenant: TenantId,
+    number: u64,
+}
+
+/// A sender's place at the connector.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) id: SeatId,
+    /// Cancelled when a newer sender took the place, or the tenant has no share any more.
+    pub(super) lost: CancellationToken,
+}
+
+/// Why a bind is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unwelcome {
+    /// The tenant has no share of this route, as far as is known.
+    NoShare,
+    /// A newer sender has begun.
+    Stale,
+}
+
+/// Figures for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Figures {
+    pub(super) senders: usize,
+    pub(super) wanting: usize,
+    pub(super) credit: usize,
+    pub(super) waiting: usize,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    state: Mutex<State>,
+    /// Something waits.
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ledger: Ledger,
+    /// Tenants with a share, and the newest epoch that is known of each.
+    known: HashMap<TenantId, Known>,
+    seats: HashMap<TenantId, Place>,
+    queue: Queue<Job>,
+    /// Some bind takes submits.
+    open: bool,
+    /// The connector is stopping.
+    closed: bool,
+    numbers: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    epoch: i64,
+    may_send: bool,
+}
+
+#[derive(Debug)]
+struct Place {
+    number: u64,
+    epoch: i64,
+    session: Session,
+    lost: CancellationToken,
+}
+
+impl Exchange {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the rate by which credit is bounded.
+    pub(super) fn set_rate(&self, rate_millis: u64) {
+        self.state().ledger.set_rate(rate_millis);
+    }
+
+    /// Says whether some bind takes submits. While none does no credit is given.
+    pub(super) fn set_open(&self, open: bool) {
+        let mut state = self.state();
+        state.open = open;
+        state.grant();
+    }
+
+    /// Takes in who shares the route now. Suspends, lifts (with a wake-up) and shows out as that says.
+    pub(super) fn share(&self, shares: &[Share]) {
+        let mut state = self.state();
+        let now = Instant::now();
+        let sharing: HashSet<_> = shares.iter().map(|share| share.tenant).collect();
+        let gone: Vec<_> = state.known.keys().filter(|known| !sharing.contains(known)).copied().collect();
+        for tenant in gone {
+            state.known.remove(&tenant);
+            state.dismiss(tenant, NO_CREDIT);
+            state.ledger.leave(tenant);
+            state.queue.leave(tenant);
+        }
+        for Share { tenant, weight, may_send, epoch } in shares.iter().copied() {
+            let known = state.known.entry(tenant).or_insert(Known { epoch, may_send });
+            let lifted = may_send && !known.may_send;
+            known.may_send = may_send;
+            known.epoch = known.epoch.max(epoch);
+            let newest = known.epoch;
+            state.ledger.share(tenant, weight, may_send, now);
+            state.queue.share(tenant, weight);
+            if !may_send {
+                state.refuse_queued(tenant, NO_CREDIT);
+            }
+            if state.seats.get(&tenant).is_some_and(|place| place.epoch < newest) {
+                state.dismiss(tenant, STALE_EPOCH);
+            }
+            if lifted {
+                state.say(tenant, Flow::Wake);
+            }
+        }
+        state.grant();
+    }
+
+    /// Judges a bind before it is answered.
+    pub(super) fn welcome(&self, tenant: TenantId, epoch: i64) -> Result<(), Unwelcome> {
+        self.state().welcome(tenant, epoch)
+    }
+
+    /// Gives a bound sender its place; an older session of its tenant loses it.
+    pub(super) fn sit(&self, tenant: TenantId, epoch: i64, session: Session) -> Result<Seat, Unwelcome> {
+        let mut state = self.state();
+        state.welcome(tenant, epoch)?;
+        state.dismiss(tenant, STALE_EPOCH);
+        if let Some(known) = state.known.get_mut(&tenant) {
+            known.epoch = epoch;
+        }
+        state.numbers += 1;
+        let number = state.numbers;
+        let lost = CancellationToken::new();
+        state.seats.insert(tenant, Place { number, epoch, session, lost: lost.clone() });
+        state.ledger.bound(tenant, true);
+        Ok(Seat { id: SeatId { tenant, number }, lost })
+    }
+
+    /// A sender's session is over. What it had waiting is not sent: it counts it as of unknown fate, and to send it
+    /// as well would double it.
+    pub(super) fn leave(&self, seat: SeatId) {
+        let mut state = self.state();
+        if state.is_seated(seat) {
+            state.dismiss(seat.tenant, NOT_WRITTEN);
+        }
+        state.grant();
+    }
+
+    /// Takes a submit, or refuses it at once.
+    pub(super) fn submit(
+        &self,
+        seat: SeatId,
+        submit: SubmitSm,
+        part: Option<MessagePart>,
+        tag: DestinationTag,
+        responder: Responder,
+    ) {
+        let mut state = self.state();
+        let since = Instant::now();
+        // Spent whatever comes of it: the sender has spent it too.
+        let spent = state.is_seated(seat) && state.ledger.spend(seat.tenant, since);
+        if let Some(status) = state.judge(seat).or_else(|| (!spent).then_some(NO_CREDIT)) {
+            return responder.refuse(status);
+        }
+        let turn = state.queue.turn();
+        state.queue.put(seat.tenant, turn, Job { seat, submit, part, tag, responder, since, turn });
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Notes how much a sender has waiting.
+    pub(super) fn demand(&self, seat: SeatId, demand: u32) {
+        let mut state = self.state();
+        if state.is_seated(seat) {
+            state.ledger.demand(seat.tenant, demand);
+            state.grant();
+        }
+    }
+
+    /// The next submit. Dropping the future loses none.
+    pub(super) async fn next(&self) -> Job {
+        loop {
+            {
+                let mut state = self.state();
+                if let Some(job) = state.queue.pop() {
+                    state.grant();
+                    return job;
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Puts a submit that was not taken upstream back into its place.
+    pub(super) fn put_back(&self, job: Job) {
+        let mut state = self.state();
+        if let Some(status) = state.judge(job.seat) {
+            return job.responder.refuse(status);
+        }
+        state.queue.put(job.seat.tenant, job.turn, job);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Why a submit that waited may not be sent any more, if so.
+    pub(super) fn judge(&self, seat: SeatId) -> Option<CommandStatus> {
+        self.state().judge(seat)
+    }
+
+    /// Takes back credit that lies unused.
+    pub(super) fn reclaim(&self) {
+        let mut state = self.state();
+        state.ledger.reclaim(Instant::now());
+        state.grant();
+    }
+
+    /// Tells senders to look into their queues: these tenants', or everybody's.
+    pub(super) fn wake(&self, tenants: Option<&[TenantId]>) {
+        let state = self.state();
+        match tenants {
+            Some(tenants) => tenants.iter().for_each(|tenant| state.say(*tenant, Flow::Wake)),
+            None => state.seats.keys().for_each(|tenant| state.say(*tenant, Flow::Wake)),
+        }
+    }
+
+    /// The session of a tenant's sender, if it is bound here.
+    pub(super) fn session(&self, tenant: TenantId) -> Option<Session> {
+        self.state().seats.get(&tenant).map(|place| place.session.clone()).filter(Session::is_open)
+    }
+
+    /// Gives and takes nothing more. What waits is refused: nothing of it was written.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        for job in state.queue.drain_all() {
+            job.responder.refuse(NOT_WRITTEN);
+        }
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        let state = self.state();
+        Figures {
+            senders: state.seats.len(),
+            wanting: state.ledger.wanting(),
+            credit: state.ledger.out(),
+            waiting: state.queue.len(),
+        }
+    }
+}
+
+impl State {
+    fn welcome(&self, tenant: TenantId, epoch: i64) -> Result<(), Unwelcome> {
+        let known = self.known.get(&tenant).ok_or(Unwelcome::NoShare)?;
+        if epoch < known.epoch { Err(Unwelcome::Stale) } else { Ok(()) }
+    }
+
+    fn is_seated(&self, seat: SeatId) -> bool {
+        self.seats.get(&seat.tenant).is_some_and(|place| place.number == seat.number)
+    }
+
+    fn judge(&self, seat: SeatId) -> Option<CommandStatus> {
+        match self.known.get(&seat.tenant) {
+            _ if !self.is_seated(seat) => Some(STALE_EPOCH),
+            _ if self.closed => Some(NOT_WRITTEN),
+            Some(Known { may_send: true, .. }) => None,
+            _ => Some(NO_CREDIT),
+        }
+    }
+
+    fn grant(&mut self) {
+        if !self.open || self.closed {
+            return;
+        }
+        for (tenant, credit) in self.ledger.grant(self.queue.len(), Instant::now()) {
+            self.say(tenant, Flow::Credit(credit));
+        }
+    }
+
+    fn say(&self, tenant: TenantId, flow: Flow) {
+        if let Some(place) = self.seats.get(&tenant) {
+            // A session that takes nothing more is about to leave.
+            let _ = place.session.notify(flow);
+        }
+    }
+
+    /// Ends a tenant's seat, refusing what it has waiting.
+    fn dismiss(&mut self, tenant: TenantId, status: CommandStatus) {
+        self.refuse_queued(tenant, status);
+        if let Some(place) = self.seats.remove(&tenant) {
+            place.lost.cancel();
+        }
+        self.ledger.bound(tenant, false);
+    }
+
+    fn refuse_queued(&mut self, tenant: TenantId, status: CommandStatus) {
+        for job in self.queue.drain(tenant) {
+            job.responder.refuse(status);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rusmpp::pdus::DeliverSm;
+use rusmpp::tlvs::MessageDeliveryRequestTlvValue as Tlv;
+use rusmpp::types::{COctetString, OctetString};
+use rusmpp::values::{ErrorCodeNetworkType, NetworkErrorCode};
+
+use super::*;
+use crate::domain::Secret;
+
+const NOW: &str = "2026-03-02T12:00:30Z";
+
+fn key() -> TagKey {
+    TagKey::new(&Secret::new(BASE64_STANDARD.encode([7; 32]))).expect("a key")
+}
+
+fn receipt(text: &str) -> DeliverSm {
+    DeliverSm::builder()
+        .esm_class(0x04.into())
+        .source_addr(COctetString::from_slice(b"4512345678\0").expect("an address"))
+        .short_message(OctetString::from_slice(text.as_bytes()).expect("a text"))
+        .build()
+}
+
+fn read_pdu(pdu: DeliverSm, format: IdFormat) -> Result<Receipt, Incomplete> {
+    let pdu = pdu.into();
+    read(&Delivery::read(&pdu).expect("a delivery"), format, &key(), NOW.parse().expect("a time"))
+}
+
+fn read_text(text: &str) -> Result<Receipt, Incomplete> {
+    read_pdu(receipt(text), IdFormat::Same)
+}
+
+#[test]
+fn the_form_of_the_standard_is_read() {
+    let read = read_text(
+        "id:0000012345 sub:001 dlvrd:001 submit date:2603021159 done date:2603021200 stat:DELIVRD err:000 text:Hej",
+    );
+    let expected = Receipt {
+        key: ("12345".into(), key().tag("+4512345678")),
+        state: MessageState::Delivered,
+        error: None,
+        done_at: NOW.parse().expect("a time"),
+    };
+    assert_eq!(read, Ok(expected));
+}
+
+#[test]
+fn other_forms_are_read_too() {
+    for (text, state, error) in [
+        (
+            "ID:77 SUB:001 DLVRD:001 SUBMIT DATE:2603021159 DONE DATE:2603021200 STAT:UNDELIV ERR:034",
+            "failed",
+            Some(34),
+        ),
+        ("id: 77 stat: DELIVERED", "delivered", None),
+        ("stat:EXPIRED id:77 err:0A1", "expired", Some(0xA1)),
+        ("id:77\tstat:REJECTD\terr:008", "rejected", Some(8)),
+        ("id:77 stat:ENROUTE", "sent", None),
+        ("id:77 stat:ACCEPTD", "sent", None),
+        ("id:77 stat:UNKNOWN err:", "unknown", None),
+        ("id:77 stat:DELETED err:xyz", "failed", None),
+    ] {
+        let read = read_text(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(read.key.0, "77", "{text}");
+        assert_eq!(serde_json::to_value(read.state).expect("a word"), state, "{text}");
+        assert_eq!(read.error, error, "{text}");
+    }
+}
+
+#[test]
+fn parameters_win_over_the_text() {
+    let mut pdu = receipt("id:999 stat:ENROUTE err:001");
+    pdu.push_tlv(Tlv::ReceiptedMessageId(COctetString::from_slice(b"ABC\0").expect("an id")));
+    pdu.push_tlv(Tlv::MessageState(SmppState::Undeliverable));
+    pdu.push_tlv(Tlv::NetworkErrorCode(NetworkErrorCode::new(ErrorCodeNetworkType::Gsm, 27)));
+    let read = read_pdu(pdu, IdFormat::Same).expect("a receipt");
+    assert_eq!((read.key.0.as_str(), read.state, read.error), ("abc", MessageState::Failed, Some(27)));
+}
+
+#[test]
+fn what_a_person_wrote_is_not_taken_for_a_field() {
+    let read = read_text("id:77 stat:UNDELIV err:001 text:id:88 stat:DELIVRD").expect("a receipt");
+    assert_eq!((read.key.0.as_str(), read.state), ("77", MessageState::Failed));
+    assert_eq!(read_text("id:77 text:stat:DELIVRD"), Err(Incomplete("state")));
+    assert_eq!(read_text("paid:77 stat:DELIVRD"), Err(Incomplete("id")));
+}
+
+#[test]
+fn an_incomplete_receipt_is_refused() {
+    assert_eq!(read_text(""), Err(Incomplete("id")));
+    assert_eq!(read_text("stat:DELIVRD"), Err(Incomplete("id")));
+    assert_eq!(read_text("id:77"), Err(Incomplete("state")));
+    assert_eq!(read_text("id:77 stat:WHATEVER"), Err(Incomplete("state")));
+    assert_eq!(read_text("id:77 stat:\u{e9}"), Err(Incomplete("state")));
+}
+
+#[test]
+fn hexadecimal_ids_become_decimal() {
+    let read = read_pdu(receipt("id:075BCD15 stat:DELIVRD"), IdFormat::DecimalThenHex).expect("a receipt");
+    assert_eq!(read.key.0, "123456789");
+}
+
+#[test]
+fn the_upstreams_time_counts_only_when_clearly_late() {
+    let done = |date: &str| {
+        let read = read_text(&format!("id:77 done date:{date} stat:DELIVRD")).expect("a receipt");
+        read.done_at.to_string()
+    };
+    assert_eq!(done("2603021158"), NOW);
+    assert_eq!(done("2603020700"), "2026-03-02T07:00:00Z");
+    assert_eq!(done("260302070015"), "2026-03-02T07:00:15Z");
+    assert_eq!(done("20260302070015"), "2026-03-02T07:00:15Z");
+    // In a zone ahead of ours, or nonsense.
+    for odd in ["2603021300", "2602010000", "2613450000", "26030207", "x"] {
+        assert_eq!(done(odd), NOW, "{odd}");
+    }
+}

@@ -1,0 +1,77 @@
+//! The keyed check of a destination. Upstream ids are not unique for ever, nor secret: a receipt finds its message only
+//! when the number it names gives the same check. The check cannot be read back to a number (D5, D10) without the key,
+//! which each route has of its own.
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::domain::Secret;
+use crate::smpp::vendor::DestinationTag;
+
+/// The route's key.
+pub(super) struct TagKey(hmac::Key);
+
+// No derived Debug: it is a key.
+impl std::fmt::Debug for TagKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[key]")
+    }
+}
+
+/// The key is not 32 octets in base64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("tag-key is not 32 octets in base64")]
+pub struct InvalidTagKey;
+
+impl TagKey {
+    /// Reads the key: base64 of 32 octets.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub(super) fn new(key: &Secret) -> Result<Self, InvalidTagKey> {
+        let octets = zeroize::Zeroizing::new(BASE64_STANDARD.decode(key.expose()).map_err(|_| InvalidTagKey)?);
+        if octets.len() != 32 {
+            return Err(InvalidTagKey);
+        }
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &octets)))
+    }
+
+    /// The check of an address as it stands in a PDU. `+`, a leading `00`, blanks and case make no difference.
+    pub(super) fn tag(&self, address: &str) -> DestinationTag {
+        let mut plain: String = address.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+        plain.make_ascii_lowercase();
+        let digest = hmac::sign(&self.0, plain.trim_start_matches('0').as_bytes());
+        zeroize::Zeroize::zeroize(&mut plain);
+        let octets = digest.as_ref().first_chunk::<4>().copied().unwrap_or_default();
+        DestinationTag(u32::from_be_bytes(octets))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(octet: u8) -> TagKey {
+        TagKey::new(&Secret::new(BASE64_STANDARD.encode([octet; 32]))).expect("a key")
+    }
+
+    #[test]
+    fn the_same_number_in_another_form_has_the_same_check() {
+        let key = key(7);
+        for form in ["4512345678", "+4512345678", "004512345678", "45 12 34 56 78"] {
+            assert_eq!(key.tag(form), key.tag("4512345678"), "{form}");
+        }
+        assert_ne!(key.tag("4512345678"), key.tag("4512345679"));
+    }
+
+    #[test]
+    fn another_route_has_other_checks() {
+        assert_ne!(key(1).tag("4512345678"), key(2).tag("4512345678"));
+    }
+
+    #[test]
+    fn a_short_key_is_refused() {
+        assert_eq!(TagKey::new(&Secret::new("c2hvcnQ=")).err(), Some(InvalidTagKey));
+        assert_eq!(TagKey::new(&Secret::new("%")).err(), Some(InvalidTagKey));
+    }
+}

@@ -1,0 +1,148 @@
+//! An SMS that came in for a tenant, as it is sealed. The names are short because they are stored with every message.
+use serde::{Deserialize, Serialize};
+
+use super::Personal;
+use super::text::{Encoding, decode};
+
+/// One SMS from a handset, or one part of a longer one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inbound {
+    /// Who wrote it, as the upstream says.
+    #[serde(rename = "f")]
+    pub from: Personal<String>,
+    /// The number that was written to.
+    #[serde(rename = "t")]
+    pub to: Personal<String>,
+    /// What was written.
+    #[serde(flatten)]
+    pub content: Content,
+    /// Which part of a longer text it is. Parts may come in any order and by several connectors, so they are stored as
+    /// they come and put together by who reads them.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<Segment>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Text.
+    #[serde(rename = "x")]
+    Text(Personal<String>),
+    /// Octets that are no text, or in an alphabet that is not known.
+    #[serde(rename = "o")]
+    Octets(Personal<Vec<u8>>),
+}
+
+/// Which part of a longer text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Segment {
+    /// What the parts of one text have in common, besides who wrote to whom.
+    #[serde(rename = "r")]
+    pub reference: u16,
+    /// This part, from 1.
+    #[serde(rename = "n")]
+    pub number: u8,
+    /// Of so many.
+    #[serde(rename = "c")]
+    pub count: u8,
+}
+
+impl Content {
+    /// Reads octets by their data coding (GSM 03.38; septets unpacked, one an octet).
+    #[must_use]
+    pub fn read(octets: &[u8], coding: u8) -> Self {
+        let text = |encoding| Self::Text(decode(octets, encoding));
+        match coding {
+            0x01 | 0x03 => Self::Text(Personal::new(octets.iter().copied().map(char::from).collect())),
+            // By the general group and the class group: the alphabet stands in bits 2 and 3.
+            0x00..0x40 | 0xF0.. => match (coding >> 2) & 0b11 {
+                0b00 if coding & 0b11 == 0 || coding >= 0x10 => text(Encoding::Gsm),
+                0b10 if coding < 0xF0 => text(Encoding::Ucs2),
+                _ => Self::Octets(Personal::new(octets.to_vec())),
+            },
+            _ => Self::Octets(Personal::new(octets.to_vec())),
+        }
+    }
+
+    /// The text; `None` for octets.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.reveal()),
+            Self::Octets(_) => None,
+        }
+    }
+}
+
+/// Splits a user data header off: which part it tells of, and what follows it. A header that cannot be read is left where
+/// it is; elements other than concatenation are passed over.
+#[must_use]
+pub fn split_header(octets: &[u8]) -> (Option<Segment>, &[u8]) {
+    let Some((length, rest)) = octets.split_first() else { return (None, octets) };
+    let Some((mut header, content)) = rest.split_at_checked(usize::from(*length)) else { return (None, octets) };
+    let mut segment = None;
+    while let [element, length, rest @ ..] = header {
+        let Some((value, rest)) = rest.split_at_checked(usize::from(*length)) else { break };
+        segment = match (element, value) {
+            (0x00, [reference, count, number]) => Segment::checked(u16::from(*reference), *number, *count),
+            (0x08, [high, low, count, number]) => Segment::checked(u16::from_be_bytes([*high, *low]), *number, *count),
+            _ => segment,
+        };
+        header = rest;
+    }
+    (segment, content)
+}
+
+impl Segment {
+    /// A part that can be: of several, and one of them.
+    #[must_use]
+    pub fn checked(reference: u16, number: u8, count: u8) -> Option<Self> {
+        (count > 1 && (1..=count).contains(&number)).then_some(Self { reference, number, count })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alphabet_follows_from_the_coding() {
+        let read = |octets: &[u8], coding| Content::read(octets, coding).text().map(str::to_owned);
+        assert_eq!(read(&[0x48, 0x65, 0x6A, 0x0E], 0x00).as_deref(), Some("Hejå".replace('å', "Å").as_str()));
+        assert_eq!(read(b"Hej", 0x01).as_deref(), Some("Hej"));
+        assert_eq!(read(b"Hej \xE5", 0x03).as_deref(), Some("Hej å"));
+        assert_eq!(read(&[0x00, 0x48, 0xD8, 0x3D, 0xDE, 0x00], 0x08).as_deref(), Some("H😀"));
+        assert_eq!(read(b"Hej", 0x10).as_deref(), Some("Hej"), "with a message class");
+        assert_eq!(read(b"Hej", 0xF0).as_deref(), Some("Hej"), "flash");
+        assert_eq!(read(&[0, 0x48], 0x18).as_deref(), Some("H"), "with a message class");
+        for binary in [0x02, 0x04, 0x06, 0xF5, 0x0D, 0xC0] {
+            assert_eq!(read(b"Hej", binary), None, "{binary:#x}");
+        }
+    }
+
+    #[test]
+    fn the_header_is_split_off_with_other_elements_in_it() {
+        let segment = |reference, number, count| Some(Segment { reference, number, count });
+        assert_eq!(split_header(&[5, 0, 3, 7, 2, 1, b'H']), (segment(7, 1, 2), &b"H"[..]));
+        assert_eq!(split_header(&[6, 8, 4, 1, 7, 3, 3, b'H']), (segment(0x107, 3, 3), &b"H"[..]));
+        assert_eq!(split_header(&[9, 5, 2, 1, 2, 0, 3, 7, 2, 2, b'H']), (segment(7, 2, 2), &b"H"[..]));
+        assert_eq!(split_header(&[3, 0x24, 1, 1, b'H']), (None, &b"H"[..]), "a language shift");
+        assert_eq!(split_header(&[5, 0, 3, 7, 2, 3, b'H']), (None, &b"H"[..]), "part 3 of 2");
+        assert_eq!(split_header(&[9, 0, 3]), (None, &[9, 0, 3][..]), "longer than there is");
+        assert_eq!(split_header(&[]), (None, &[][..]));
+    }
+
+    #[test]
+    fn it_goes_there_and_back_and_debug_shows_nothing() {
+        let inbound = Inbound {
+            from: Personal::new("4520123456".into()),
+            to: Personal::new("1204".into()),
+            content: Content::Text(Personal::new("hemmelig".into())),
+            segment: Segment::checked(7, 1, 2),
+        };
+        let bytes = super::super::content::to_bytes(&inbound).expect("bytes");
+        assert_eq!(super::super::content::from_bytes::<Inbound>(bytes.reveal()).expect("an inbound"), inbound);
+        let shown = format!("{inbound:?}");
+        assert!(!shown.contains("hemmelig") && !shown.contains("20123456"), "{shown}");
+    }
+}

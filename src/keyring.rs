@@ -1,0 +1,304 @@
+//! The keys of every tenant, in a PostgreSQL instance of its own: a key that is destroyed there is gone from every copy
+//! of the data, backups included (D2, D3).
+//!
+//! A key-encryption key, which no database holds, wraps one wrapping key per tenant; that wraps the tenant's keys. Keys
+//! exist, and are on the standby, days before their first use: the operator makes them ([`Keyring::provide`]), everyone
+//! else only looks them up. What the keys do is in [`seal`], which the sender uses without a keyring.
+mod cache;
+mod kek;
+pub mod seal;
+mod sql;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+use jiff::civil::Date;
+use sqlx::PgPool;
+use zeroize::Zeroizing;
+
+use self::cache::Cache;
+use self::seal::{KEY_BYTES, KeyBytes, LogKey, PrivateKey, QueueKey, WrappingKey};
+use crate::domain::TenantId;
+use crate::store::{self, Dsn};
+
+pub use self::kek::{Kek, KekError};
+
+/// What a key is for. Classes never open each other's ciphertexts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The full text of messages not yet submitted; the only key a tenant's sender has.
+    Queue,
+    /// What is kept for history, by day of accept.
+    Log,
+    /// A key pair by day: connectors seal what they receive to its public half.
+    Inbound,
+}
+
+impl Class {
+    /// As the keyring stores it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Log => "log",
+            Self::Inbound => "inbound",
+        }
+    }
+}
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The keyring was not asked or did not answer.
+    #[error("look up a key: {0}")]
+    LookUp(#[source] sqlx::Error),
+    /// New keys could not be stored; none is.
+    #[error("store new keys: {0}")]
+    Store(#[source] sqlx::Error),
+    /// It was never made, or it is destroyed. For the day's own keys this means that the operator is away for too long:
+    /// nothing is accepted then.
+    #[error("tenant {tenant} has no {} key for this", class.as_str())]
+    KeyMissing {
+        /// Whose.
+        tenant: TenantId,
+        /// Of which class.
+        class: Class,
+    },
+    /// The stored key does not open: another key-encryption key, or a changed row.
+    #[error("unwrap a {} key of tenant {tenant}", class.as_str())]
+    Unwrap {
+        /// Whose.
+        tenant: TenantId,
+        /// Of which class.
+        class: Class,
+    },
+    /// The machine gave no random bytes, or refused a key.
+    #[error("make a key")]
+    Make,
+}
+
+/// A public key that connectors seal a day's inbound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicDay {
+    /// The one day it is used on, in Copenhagen.
+    pub day: Date,
+    /// Its name: goes with every ciphertext.
+    pub name: String,
+    /// X25519.
+    pub key: [u8; KEY_BYTES],
+}
+
+/// A pool on the keyring instance; see [`store::connect`].
+#[must_use]
+pub fn connect(dsn: &Dsn, max_connections: u32, application_name: &str) -> PgPool {
+    store::pool(max_connections, dsn.options("keyring", application_name))
+}
+
+/// The way to the keys. Keeps a bounded number of unwrapped keys for a bounded time, so that a destroyed one is soon out
+/// of memory too.
+#[derive(Debug)]
+pub struct Keyring {
+    pool: PgPool,
+    kek: Kek,
+    wrapping: Cache<TenantId, WrappingKey>,
+    queue: Cache<TenantId, QueueKey>,
+    log_by_day: Cache<(TenantId, Date), LogKey>,
+    named: Cache<(TenantId, String), Named>,
+}
+
+/// A key that was asked for by its name.
+#[derive(Debug)]
+enum Named {
+    Queue(Arc<QueueKey>),
+    Log(Arc<LogKey>),
+    Inbound(Arc<PrivateKey>),
+}
+
+impl Keyring {
+    /// Keys of `pool`'s database, unwrapped with `kek`. Asks nothing yet.
+    #[must_use]
+    pub fn open(pool: PgPool, kek: Kek) -> Self {
+        Self {
+            pool,
+            kek,
+            wrapping: Cache::default(),
+            queue: Cache::default(),
+            log_by_day: Cache::default(),
+            named: Cache::default(),
+        }
+    }
+
+    /// Makes what is missing of a tenant's keys: one queue key, and for each day from `from` to `to` (both included) a
+    /// log key and an inbound key pair that must be gone `log_days` after their day. Idempotent; two at once make one
+    /// key. A day's keys keep the date they were made with. Returns the public keys of these days.
+    ///
+    /// # Errors
+    /// When the keyring does not answer or a key cannot be made; what was committed before is kept.
+    pub async fn provide(
+        &self,
+        tenant: TenantId,
+        from: Date,
+        to: Date,
+        log_days: u32,
+    ) -> Result<Vec<PublicDay>, Error> {
+        let days: Vec<Date> = from.series(jiff::Span::new().days(1)).take_while(|day| *day <= to).collect();
+        let present = sql::present(&self.pool, tenant, from, to).await.map_err(Error::LookUp)?;
+        if !present.complete(&days) {
+            self.make_missing(tenant, &days, log_days).await?;
+        }
+        sql::public_days(&self.pool, tenant, from, to).await.map_err(Error::LookUp)
+    }
+
+    /// Under the tenant's lock, so that a second creator finds what the first one made.
+    async fn make_missing(&self, tenant: TenantId, days: &[Date], log_days: u32) -> Result<(), Error> {
+        let (Some(first), Some(last)) = (days.first(), days.last()) else { return Ok(()) };
+        let mut transaction = self.pool.begin().await.map_err(Error::Store)?;
+        sql::lock(&mut transaction, tenant).await.map_err(Error::Store)?;
+        let wrapping = match sql::wrapping(&mut *transaction, tenant).await.map_err(Error::LookUp)? {
+            Some(wrapped) => self.unwrap_wrapping(tenant, &wrapped)?,
+            None => {
+                let bytes = fresh()?;
+                let wrapped = self.kek.wrap(tenant, &bytes).map_err(|_| Error::Make)?;
+                sql::insert_wrapping(&mut transaction, tenant, &wrapped).await.map_err(Error::Store)?;
+                WrappingKey::new(&bytes).map_err(|_| Error::Make)?
+            }
+        };
+        let present = sql::present(&mut *transaction, tenant, *first, *last).await.map_err(Error::LookUp)?;
+        let mut made = Vec::new();
+        if !present.queue {
+            made.push(sql::NewKey::make(tenant, Class::Queue, *first, None, &wrapping)?);
+        }
+        for day in days {
+            let gone = day.saturating_add(jiff::Span::new().days(i64::from(log_days.max(1))));
+            for (class, there) in [(Class::Log, &present.log), (Class::Inbound, &present.inbound)] {
+                if !there.contains(day) {
+                    made.push(sql::NewKey::make(tenant, class, *day, Some(gone), &wrapping)?);
+                }
+            }
+        }
+        sql::insert(&mut transaction, tenant, &made).await.map_err(Error::Store)?;
+        transaction.commit().await.map_err(Error::Store)
+    }
+
+    /// Whether keys can be looked up now: the instance answers, and its schema is there.
+    pub async fn answers(&self) -> bool {
+        sql::answers(&self.pool).await.is_ok()
+    }
+
+    /// The key that the full text of new messages is sealed with.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`] before the operator made it; else when the keyring does not answer.
+    pub async fn queue_key(&self, tenant: TenantId) -> Result<Arc<QueueKey>, Error> {
+        if let Some(key) = self.queue.get(&tenant) {
+            return Ok(key);
+        }
+        let class = Class::Queue;
+        let stored = sql::newest(&self.pool, tenant, class).await.map_err(Error::LookUp)?;
+        let (name, bytes) = self.unwrap(tenant, class, stored).await?;
+        let key = QueueKey::new(tenant, &name, bytes).map_err(|_| Error::Unwrap { tenant, class })?;
+        Ok(self.queue.put(tenant, Arc::new(key)))
+    }
+
+    /// The key that what is kept of messages accepted on `day` is sealed with.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`] when the operator did not make it; else when the keyring does not answer.
+    pub async fn log_key(&self, tenant: TenantId, day: Date) -> Result<Arc<LogKey>, Error> {
+        if let Some(key) = self.log_by_day.get(&(tenant, day)) {
+            return Ok(key);
+        }
+        let class = Class::Log;
+        let stored = sql::of_day(&self.pool, tenant, class, day).await.map_err(Error::LookUp)?;
+        let (name, bytes) = self.unwrap(tenant, class, stored).await?;
+        let key = LogKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?;
+        Ok(self.log_by_day.put((tenant, day), Arc::new(key)))
+    }
+
+    /// The queue key of this name.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`] once it is destroyed; else when the keyring does not answer.
+    pub async fn queue_key_named(&self, tenant: TenantId, name: &str) -> Result<Arc<QueueKey>, Error> {
+        let class = Class::Queue;
+        match &*self.named(tenant, class, name).await? {
+            Named::Queue(key) => Ok(Arc::clone(key)),
+            _ => Err(Error::KeyMissing { tenant, class }),
+        }
+    }
+
+    /// The log key of this name.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`] once it is destroyed; else when the keyring does not answer.
+    pub async fn log_key_named(&self, tenant: TenantId, name: &str) -> Result<Arc<LogKey>, Error> {
+        let class = Class::Log;
+        match &*self.named(tenant, class, name).await? {
+            Named::Log(key) => Ok(Arc::clone(key)),
+            _ => Err(Error::KeyMissing { tenant, class }),
+        }
+    }
+
+    /// The private half of the inbound key of this name.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`] once it is destroyed; else when the keyring does not answer.
+    pub async fn inbound_private(&self, tenant: TenantId, name: &str) -> Result<Arc<PrivateKey>, Error> {
+        let class = Class::Inbound;
+        match &*self.named(tenant, class, name).await? {
+            Named::Inbound(key) => Ok(Arc::clone(key)),
+            _ => Err(Error::KeyMissing { tenant, class }),
+        }
+    }
+
+    async fn named(&self, tenant: TenantId, class: Class, name: &str) -> Result<Arc<Named>, Error> {
+        let at = (tenant, name.to_owned());
+        if let Some(key) = self.named.get(&at) {
+            return Ok(key);
+        }
+        let stored = sql::named(&self.pool, tenant, class, name).await.map_err(Error::LookUp)?;
+        let (name, bytes) = self.unwrap(tenant, class, stored).await?;
+        let refused = |_| Error::Unwrap { tenant, class };
+        let key = match class {
+            Class::Queue => Named::Queue(Arc::new(QueueKey::new(tenant, &name, bytes).map_err(refused)?)),
+            Class::Log => Named::Log(Arc::new(LogKey::new(tenant, &name, &bytes).map_err(refused)?)),
+            Class::Inbound => Named::Inbound(Arc::new(PrivateKey::new(tenant, &name, &bytes).map_err(refused)?)),
+        };
+        Ok(self.named.put(at, Arc::new(key)))
+    }
+
+    async fn unwrap(
+        &self,
+        tenant: TenantId,
+        class: Class,
+        stored: Option<sql::Stored>,
+    ) -> Result<(String, KeyBytes), Error> {
+        let stored = stored.ok_or(Error::KeyMissing { tenant, class })?;
+        let wrapping = match self.wrapping.get(&tenant) {
+            Some(key) => key,
+            None => {
+                let wrapped = sql::wrapping(&self.pool, tenant).await.map_err(Error::LookUp)?;
+                let wrapped = wrapped.ok_or(Error::KeyMissing { tenant, class })?;
+                self.wrapping.put(tenant, Arc::new(self.unwrap_wrapping(tenant, &wrapped)?))
+            }
+        };
+        let bytes = wrapping
+            .unwrap(tenant, class, &stored.name, &stored.wrapped)
+            .map_err(|_| Error::Unwrap { tenant, class })?;
+        Ok((stored.name, bytes))
+    }
+
+    fn unwrap_wrapping(&self, tenant: TenantId, wrapped: &[u8]) -> Result<WrappingKey, Error> {
+        let refused = |_| Error::Unwrap { tenant, class: Class::Queue };
+        WrappingKey::new(&self.kek.unwrap(tenant, wrapped).map_err(refused)?).map_err(|_| Error::Make)
+    }
+}
+
+/// 32 random bytes.
+fn fresh() -> Result<KeyBytes, Error> {
+    let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+    rand::fill(&mut *bytes).map_err(|_| Error::Make)?;
+    Ok(bytes)
+}

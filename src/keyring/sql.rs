@@ -1,0 +1,196 @@
+//! The keyring's rows.
+use std::collections::HashSet;
+
+use jiff::civil::Date;
+use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
+use sqlx::{PgConnection, PgExecutor};
+
+use super::seal::{PrivateKey, WrappingKey};
+use super::{Class, Error, PublicDay, fresh};
+use crate::domain::TenantId;
+
+/// A key as it is stored.
+pub(super) struct Stored {
+    pub(super) name: String,
+    pub(super) wrapped: Vec<u8>,
+}
+
+/// Which of a tenant's keys there are.
+pub(super) struct Present {
+    pub(super) queue: bool,
+    pub(super) log: HashSet<Date>,
+    pub(super) inbound: HashSet<Date>,
+}
+
+impl Present {
+    pub(super) fn complete(&self, days: &[Date]) -> bool {
+        self.queue && days.iter().all(|day| self.log.contains(day) && self.inbound.contains(day))
+    }
+}
+
+/// A key that is not stored yet.
+pub(super) struct NewKey {
+    class: Class,
+    name: String,
+    usable_from: Date,
+    gone_on: Option<Date>,
+    wrapped: Vec<u8>,
+    public: Option<Vec<u8>>,
+}
+
+impl NewKey {
+    /// A fresh key, wrapped. Its name begins with the date on which it must be gone, where there is one.
+    pub(super) fn make(
+        tenant: TenantId,
+        class: Class,
+        usable_from: Date,
+        gone_on: Option<Date>,
+        wrapping: &WrappingKey,
+    ) -> Result<Self, Error> {
+        let name = match gone_on {
+            Some(gone_on) => format!("{}/{gone_on}/{usable_from}", class.as_str()),
+            None => format!("{}/{usable_from}", class.as_str()),
+        };
+        let bytes = fresh()?;
+        let public = match class {
+            Class::Inbound => {
+                let pair = PrivateKey::new(tenant, &name, &bytes).map_err(|_| Error::Make)?;
+                Some(pair.public_bytes().to_vec())
+            }
+            Class::Queue | Class::Log => None,
+        };
+        let wrapped = wrapping.wrap(tenant, class, &name, &bytes).map_err(|_| Error::Make)?;
+        Ok(Self { class, name, usable_from, gone_on, wrapped, public })
+    }
+}
+
+/// One creator at a time for a tenant, until the transaction ends.
+pub(super) async fn lock(db: &mut PgConnection, tenant: TenantId) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock($1)", tenant.0).execute(db).await.map(|_| ())
+}
+
+pub(super) async fn wrapping(db: impl PgExecutor<'_>, tenant: TenantId) -> sqlx::Result<Option<Vec<u8>>> {
+    sqlx::query_scalar!("select wrapped from keyring.wrapping_key where tenant_id = $1", tenant.0)
+        .fetch_optional(db)
+        .await
+}
+
+pub(super) async fn insert_wrapping(db: &mut PgConnection, tenant: TenantId, wrapped: &[u8]) -> sqlx::Result<()> {
+    sqlx::query!("insert into keyring.wrapping_key (tenant_id, wrapped) values ($1, $2)", tenant.0, wrapped)
+        .execute(db)
+        .await
+        .map(|_| ())
+}
+
+pub(super) async fn present(db: impl PgExecutor<'_>, tenant: TenantId, from: Date, to: Date) -> sqlx::Result<Present> {
+    let rows = sqlx::query!(
+        r#"select class, usable_from as "day: SqlDate" from keyring.key
+           where tenant_id = $1 and (class = 'queue' or usable_from between $2 and $3)"#,
+        tenant.0,
+        from.to_sqlx() as SqlDate,
+        to.to_sqlx() as SqlDate
+    )
+    .fetch_all(db)
+    .await?;
+    let days = |class: Class| {
+        rows.iter().filter(|row| row.class == class.as_str()).map(|row| row.day.to_jiff()).collect::<HashSet<_>>()
+    };
+    Ok(Present { queue: !days(Class::Queue).is_empty(), log: days(Class::Log), inbound: days(Class::Inbound) })
+}
+
+pub(super) async fn insert(db: &mut PgConnection, tenant: TenantId, keys: &[NewKey]) -> sqlx::Result<()> {
+    let classes: Vec<&str> = keys.iter().map(|key| key.class.as_str()).collect();
+    let names: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
+    let usable: Vec<SqlDate> = keys.iter().map(|key| key.usable_from.to_sqlx()).collect();
+    let gone: Vec<Option<SqlDate>> = keys.iter().map(|key| key.gone_on.map(|day| day.to_sqlx())).collect();
+    let wrapped: Vec<&[u8]> = keys.iter().map(|key| &*key.wrapped).collect();
+    let public: Vec<Option<&[u8]>> = keys.iter().map(|key| key.public.as_deref()).collect();
+    sqlx::query!(
+        "insert into keyring.key (tenant_id, class, name, usable_from, gone_on, wrapped, public)
+         select $1, * from unnest($2::text[], $3::text[], $4::date[], $5::date[], $6::bytea[], $7::bytea[])",
+        tenant.0,
+        &classes as &[&str],
+        &names as &[&str],
+        &usable as &[SqlDate],
+        &gone as &[Option<SqlDate>],
+        &wrapped as &[&[u8]],
+        &public as &[Option<&[u8]>],
+    )
+    .execute(db)
+    .await
+    .map(|_| ())
+}
+
+pub(super) async fn public_days(
+    db: impl PgExecutor<'_>,
+    tenant: TenantId,
+    from: Date,
+    to: Date,
+) -> sqlx::Result<Vec<PublicDay>> {
+    let rows = sqlx::query!(
+        r#"select usable_from as "day: SqlDate", name, public as "public!" from keyring.key
+           where tenant_id = $1 and class = 'inbound' and usable_from between $2 and $3 order by usable_from"#,
+        tenant.0,
+        from.to_sqlx() as SqlDate,
+        to.to_sqlx() as SqlDate
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let key =
+                row.public.try_into().map_err(|_| sqlx::Error::Decode("a public key of another length".into()))?;
+            Ok(PublicDay { day: row.day.to_jiff(), name: row.name, key })
+        })
+        .collect()
+}
+
+pub(super) async fn newest(db: impl PgExecutor<'_>, tenant: TenantId, class: Class) -> sqlx::Result<Option<Stored>> {
+    sqlx::query_as!(
+        Stored,
+        "select name, wrapped from keyring.key where tenant_id = $1 and class = $2 order by usable_from desc limit 1",
+        tenant.0,
+        class.as_str()
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn of_day(
+    db: impl PgExecutor<'_>,
+    tenant: TenantId,
+    class: Class,
+    day: Date,
+) -> sqlx::Result<Option<Stored>> {
+    sqlx::query_as!(
+        Stored,
+        "select name, wrapped from keyring.key where tenant_id = $1 and class = $2 and usable_from = $3",
+        tenant.0,
+        class.as_str(),
+        day.to_sqlx() as SqlDate
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn named(
+    db: impl PgExecutor<'_>,
+    tenant: TenantId,
+    class: Class,
+    name: &str,
+) -> sqlx::Result<Option<Stored>> {
+    sqlx::query_as!(
+        Stored,
+        "select name, wrapped from keyring.key where tenant_id = $1 and class = $2 and name = $3",
+        tenant.0,
+        class.as_str(),
+        name
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Looks at the table of keys, and at none of them.
+pub(super) async fn answers(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    sqlx::query("select from keyring.key limit 0").execute(db).await.map(|_| ())
+}

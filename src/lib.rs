@@ -1,0 +1,26 @@
+//! Budstikke: an operator, and the data plane it runs. This file is the map of the rooms.
+//!
+//! Arrows point down only: the roles use the services, those use `crd` and `domain`.
+//! `tests/integration/architecture.rs` holds it.
+
+pub mod cli;
+
+// Roles: one per pod.
+pub mod api;
+pub mod connector;
+pub mod operator;
+pub mod sender;
+#[cfg(feature = "simulate")]
+pub mod simulator;
+
+// Services the roles share.
+pub mod config;
+pub mod keyring;
+pub mod pki;
+pub mod smpp;
+pub mod store;
+pub mod telemetry;
+
+// Pure: no tokio, sqlx, axum or role.
+pub mod crd;
+pub mod domain;

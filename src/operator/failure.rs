@@ -1,0 +1,90 @@
+//! Why a reconciliation failed. The variant is the metric's label; what is wrong with an object itself is no failure
+//! but a condition.
+use crate::crd::conditions::reasons;
+use crate::store::{accounts, logins, routes};
+
+/// Why a reconciliation failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// A child could not be written.
+    #[error(transparent)]
+    Apply(super::apply::Error),
+    /// The status could not be written.
+    #[error("write the status: {0}")]
+    WriteStatus(#[source] kube::Error),
+    /// A Secret that the object names could not be read.
+    #[error("read the Secret {name}: {source}")]
+    ReadSecret {
+        /// Which one.
+        name: String,
+        /// What the API said.
+        source: kube::Error,
+    },
+    /// The account could not be found or written.
+    #[error(transparent)]
+    Account(accounts::Error),
+    /// The route's row could not be written.
+    #[error(transparent)]
+    Route(routes::Error),
+    /// The database login could not be made.
+    #[error(transparent)]
+    Login(logins::Error),
+    /// The keyring did not give the tenant's keys.
+    #[error(transparent)]
+    Keyring(crate::keyring::Error),
+    /// A certificate could not be issued.
+    #[error(transparent)]
+    Certificate(crate::pki::Error),
+    /// The machine gave no random bytes.
+    #[error("draw random bytes")]
+    Random,
+    /// Something of ours cannot be written as JSON.
+    #[error("write {what} as JSON: {source}")]
+    Serialize {
+        /// What.
+        what: &'static str,
+        /// What went wrong.
+        source: serde_json::Error,
+    },
+    /// What was read is older than what stands already; the watch brings the newer form.
+    #[error("a newer form of the resource has been seen already")]
+    Outdated,
+}
+
+impl Failure {
+    /// The metric's label.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Apply(_) => "apply",
+            Self::WriteStatus(_) => "write_status",
+            Self::ReadSecret { .. } => "read_secret",
+            Self::Account(_) => "account",
+            Self::Route(_) => "route",
+            Self::Login(_) => "login",
+            Self::Keyring(_) => "keyring",
+            Self::Certificate(_) => "certificate",
+            Self::Random => "random",
+            Self::Serialize { .. } => "serialize",
+            Self::Outdated => "outdated",
+        }
+    }
+
+    /// The reason that the object's status gives.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Account(_) | Self::Route(_) | Self::Login(_) | Self::Keyring(_) => reasons::DATABASE_UNAVAILABLE,
+            _ => reasons::PROGRESSING,
+        }
+    }
+
+    /// Nobody needs to hear of it: the namespace is going away, or the object is about to be seen anew.
+    pub(super) fn is_quiet(&self) -> bool {
+        match self {
+            Self::Apply(error) => error.is_terminating(),
+            // The object itself is gone.
+            Self::WriteStatus(kube::Error::Api(status)) => status.is_not_found(),
+            Self::Outdated => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the leader does: reconcile the four kinds of every namespace, close accounts whose Tenants are gone, and keep
+//! the coming days' partitions there.
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::controller::{Scope, run};
+use super::world::World;
+use super::{Args, maintenance, vanished};
+use crate::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
+
+/// What has begun may take this long to end.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Leads until `stop`, then ends what has begun.
+pub(super) async fn lead(context: &Arc<Context>, worlds: &[Arc<World>], args: &Arc<Args>, stop: CancellationToken) {
+    context.metrics.leading.set(1);
+    let mut tasks = JoinSet::new();
+    for world in worlds {
+        serve(&mut tasks, context, world, args, &stop);
+    }
+    tasks.spawn(maintenance::run(Arc::clone(context), stop.clone()));
+    tracing::info!("leading");
+    stop.cancelled().await;
+    worlds.iter().for_each(|world| world.queues.close());
+    if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("some reconciliations did not end in time");
+    }
+    context.metrics.leading.set(0);
+}
+
+/// One namespace.
+fn serve(
+    tasks: &mut JoinSet<()>,
+    context: &Arc<Context>,
+    world: &Arc<World>,
+    args: &Arc<Args>,
+    stop: &CancellationToken,
+) {
+    let work = world.queues.open();
+    let scope = Arc::new(Scope { world: Arc::clone(world), context: Arc::clone(context) });
+    tasks.spawn(run::<RetentionPolicy>(Arc::clone(&scope), world.policies.clone(), work.policies));
+    tasks.spawn(run::<BillingPlan>(Arc::clone(&scope), world.plans.clone(), work.plans));
+    tasks.spawn(run::<SmsRoute>(Arc::clone(&scope), world.routes.clone(), work.routes));
+    tasks.spawn(run::<Tenant>(Arc::clone(&scope), world.tenants.clone(), work.tenants));
+    let begin = Arc::clone(world);
+    tasks.spawn(async move {
+        for target in begin.everything() {
+            begin.queues.push(&begin.namespace, target).await;
+        }
+    });
+    let (args, stop) = (Arc::clone(args), stop.clone());
+    tasks.spawn(async move { vanished::run(&scope, &args, stop).await });
+}

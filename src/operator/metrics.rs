@@ -1,0 +1,78 @@
+//! What the operator counts.
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failed {
+    kind: &'static str,
+    error: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Namespace {
+    namespace: String,
+}
+
+/// What the operator counts.
+#[derive(Debug, Clone)]
+pub(super) struct Metrics {
+    reconciliations: Family<Kind, Counter>,
+    failures: Family<Failed, Counter>,
+    seconds: Family<Kind, Histogram>,
+    held: Family<Namespace, Gauge>,
+    /// 1 on the leader.
+    pub(super) leading: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            reconciliations: Family::default(),
+            failures: Family::default(),
+            seconds: Family::new_with_constructor(|| {
+                Histogram::new([0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0])
+            }),
+            held: Family::default(),
+            leading: Gauge::default(),
+        }
+    }
+}
+
+impl Metrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("budstikke_operator");
+        registry.register("reconciliations", "Reconciliations that ended, by kind", self.reconciliations.clone());
+        registry.register("failures", "Reconciliations that failed, by kind and error", self.failures.clone());
+        registry.register("reconcile_seconds", "Duration of reconciliations, by kind", self.seconds.clone());
+        registry.register(
+            "vanished_held",
+            "Tenants that vanished at once and whose accounts are kept open until the owner confirms it",
+            self.held.clone(),
+        );
+        registry.register("leading", "1 on the operator that leads", self.leading.clone());
+    }
+
+    pub(super) fn reconciled(&self, kind: &'static str, took: Duration, failed: Option<&'static str>) {
+        self.reconciliations.get_or_create(&Kind { kind }).inc();
+        self.seconds.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+        if let Some(error) = failed {
+            self.failures.get_or_create(&Failed { kind, error }).inc();
+        }
+    }
+
+    pub(super) fn held(&self, namespace: &str, tenants: usize) {
+        let held = self.held.get_or_create(&Namespace { namespace: namespace.to_owned() });
+        held.set(i64::try_from(tenants).unwrap_or(i64::MAX));
+    }
+}

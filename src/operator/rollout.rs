@@ -1,0 +1,68 @@
+//! How far a Deployment is.
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+
+/// Senders whose pods are replaced at once, about: a new version must not reach all of them in one stroke.
+const AT_ONCE: usize = 10;
+
+/// Pods that are ready and of the newest form; none while the cluster has not looked at the newest form yet.
+pub(super) fn ready_pods(deployment: &Deployment) -> i32 {
+    let Some(status) = &deployment.status else { return 0 };
+    if status.observed_generation < deployment.metadata.generation {
+        return 0;
+    }
+    status.ready_replicas.unwrap_or(0).min(status.updated_replicas.unwrap_or(0))
+}
+
+/// The image to stay on for now, because enough others are being replaced.
+pub(super) fn hold_back(live: Option<&Deployment>, wanted: &str, all: &[Arc<Deployment>]) -> Option<String> {
+    let image = image(live?).filter(|image| *image != wanted)?;
+    let replacing = all.iter().filter(|other| is_replacing(other)).count();
+    (replacing >= AT_ONCE).then(|| image.to_owned())
+}
+
+fn image(deployment: &Deployment) -> Option<&str> {
+    deployment.spec.as_ref()?.template.spec.as_ref()?.containers.first()?.image.as_deref()
+}
+
+fn is_replacing(deployment: &Deployment) -> bool {
+    ready_pods(deployment) < deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(image: &str, ready: i32) -> Deployment {
+        let pod = json!({"metadata": {}, "spec": {"containers": [{"name": "sender", "image": image}]}});
+        let spec = json!({"replicas": 1, "selector": {}, "template": pod});
+        let status = json!({"observedGeneration": 1, "readyReplicas": ready, "updatedReplicas": ready});
+        serde_json::from_value(json!({"metadata": {"generation": 1}, "spec": spec, "status": status}))
+            .expect("a Deployment")
+    }
+
+    #[test]
+    fn a_new_version_waits_while_enough_others_are_replaced() {
+        let live = deployment("old", 1);
+        let replacing = |count| (0..count).map(|_| Arc::new(deployment("new", 0))).collect::<Vec<_>>();
+        assert_eq!(hold_back(Some(&live), "new", &replacing(AT_ONCE)).as_deref(), Some("old"));
+        assert_eq!(hold_back(Some(&live), "new", &replacing(AT_ONCE - 1)), None);
+        assert_eq!(hold_back(Some(&live), "old", &replacing(AT_ONCE)), None, "other changes do not wait");
+        assert_eq!(hold_back(None, "new", &replacing(AT_ONCE)), None, "nor do new senders");
+    }
+
+    #[test]
+    fn pods_of_an_older_form_do_not_count() {
+        let pods = |status: serde_json::Value| {
+            let deployment = json!({"metadata": {"generation": 2}, "status": status});
+            ready_pods(&serde_json::from_value(deployment).expect("a Deployment"))
+        };
+        assert_eq!(pods(json!({"observedGeneration": 2, "readyReplicas": 2, "updatedReplicas": 2})), 2);
+        assert_eq!(pods(json!({"observedGeneration": 2, "readyReplicas": 2, "updatedReplicas": 1})), 1);
+        assert_eq!(pods(json!({"observedGeneration": 1, "readyReplicas": 2, "updatedReplicas": 2})), 0);
+        assert_eq!(pods(json!({})), 0);
+    }
+}

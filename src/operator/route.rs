@@ -1,0 +1,139 @@
+//! SmsRoute: its row and login in PostgreSQL, and its connector with everything that one is told. Tenants, weights and
+//! numbers reach a connector through PostgreSQL, never through its pods.
+mod build;
+mod dereference;
+mod validate;
+
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+
+use self::build::Parts;
+use self::dereference::{Credentials, Dereferenced};
+use super::apply::Applier;
+use super::conditions::{Standing, Verdict, conditions};
+use super::controller::{Controlled, Scope};
+use super::failure::Failure;
+use super::{labels, material, status};
+use crate::config::names;
+use crate::crd::conditions::{reasons, types};
+use crate::crd::smsroute::{ConnectorStatus, Upstream};
+use crate::crd::{SmsRoute, SmsRouteSpec, SmsRouteStatus};
+use crate::domain::RouteId;
+use crate::pki::Leaf;
+use crate::store::logins::Holder;
+use crate::store::routes;
+
+const MANAGER: &str = "budstikke-operator/route";
+
+/// The DNS name that a route's senders reach its connector by.
+pub(super) fn host(namespace: &str, route: &str) -> String {
+    format!("{}.{namespace}.svc", labels::child("connector", route))
+}
+
+/// The Secrets that a route names.
+pub(super) fn secrets_named(spec: &SmsRouteSpec) -> impl Iterator<Item = &str> {
+    let (credentials, ca) = match &spec.upstream {
+        Upstream::Smpp(smpp) => (&smpp.credentials_ref, smpp.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref())),
+        Upstream::Https(https) => (&https.credentials_ref, https.ca_ref.as_ref()),
+    };
+    std::iter::once(credentials).chain(ca).map(|named| &*named.name)
+}
+
+impl Controlled for SmsRoute {
+    async fn reconcile(&self, scope: &Scope) -> Result<Duration, Failure> {
+        let name = self.name_any();
+        let found = dereference::dereference(scope, self).await?;
+        let route = routes::ensure(&scope.context.pool, &scope.world.namespace, &name).await.map_err(Failure::Route)?;
+        let verdict = validate::validate(&self.spec, &found);
+        if let Some(credentials) = found.credentials.usable() {
+            provision(scope, self, route, &found, credentials).await?;
+        }
+        status::write(scope, self, told(self, scope, &found, verdict)).await?;
+        Ok(Duration::MAX)
+    }
+}
+
+/// Makes the connector and everything around it.
+async fn provision(
+    scope: &Scope,
+    route: &SmsRoute,
+    id: RouteId,
+    found: &Dereferenced,
+    credentials: &Credentials,
+) -> Result<(), Failure> {
+    let Some(settings) = build::settings(route, id) else { return Ok(()) };
+    let context = &scope.context;
+    let live = &found.live;
+    let secret = live.secret.as_deref();
+    let server = Leaf::Server(vec![host(&scope.world.namespace, &route.name_any())]);
+
+    let mut data = material::Data::new();
+    let config = serde_json::to_string(&settings)
+        .map_err(|source| Failure::Serialize { what: "a connector's settings", source })?;
+    data.extend([material::entry(names::CONFIG, &config)]);
+    data.extend(material::database(context, secret, Holder::Route(id)).await?);
+    data.extend(material::certificate(context, secret, &server, |_| true)?);
+    data.extend([material::kept_key(secret, names::TAG_KEY)?]);
+    data.extend(credentials.entries());
+
+    let parts = Parts::new(route, &scope.world.namespace, &context.workloads);
+    let applier = Applier { client: &context.client, namespace: &scope.world.namespace, manager: MANAGER };
+    applier.apply(secret, &parts.secret(data)).await.map_err(Failure::Apply)?;
+    match parts.network_policy(context.database.port()) {
+        Some(policy) => applier.apply(live.network_policy.as_deref(), &policy).await,
+        None => applier.delete(live.network_policy.as_deref()).await,
+    }
+    .map_err(Failure::Apply)?;
+    applier.apply(live.service.as_deref(), &parts.service()).await.map_err(Failure::Apply)?;
+    applier.apply(live.deployment.as_deref(), &parts.deployment()).await.map_err(Failure::Apply)?;
+    match parts.budget() {
+        Some(budget) => applier.apply(live.budget.as_deref(), &budget).await,
+        None => applier.delete(live.budget.as_deref()).await,
+    }
+    .map_err(Failure::Apply)?;
+    Ok(())
+}
+
+fn told(route: &SmsRoute, scope: &Scope, found: &Dereferenced, credentials: Verdict) -> SmsRouteStatus {
+    let (pods, connector) = connector(route, found);
+    let verdicts = [credentials, connector];
+    let standing = Standing::of(&verdicts);
+    let generation = route.metadata.generation.unwrap_or_default();
+    let now = scope.context.clock.now();
+    SmsRouteStatus {
+        observed_generation: generation,
+        conditions: conditions(status::current(route), &standing, &verdicts[1].message, &verdicts, generation, now),
+        tenants: i32::try_from(found.tenants).ok(),
+        upstream: Some(upstream_in_a_word(&route.spec)),
+        connector: Some(pods),
+    }
+}
+
+/// The connector's pods, and whether they are as wanted.
+fn connector(route: &SmsRoute, found: &Dereferenced) -> (ConnectorStatus, Verdict) {
+    let desired = build::replicas(&route.spec);
+    let ready = found.live.ready_pods();
+    let per_pod = i32::from(route.spec.binds() / route.spec.replicas().max(1));
+    let status = ConnectorStatus { ready, desired, summary: format!("{}/{}", ready * per_pod, route.spec.binds()) };
+    let verdict = if let Some(closed) = build::closed(&route.spec) {
+        Verdict::yes(types::CONNECTOR_READY, reasons::MAINTENANCE, closed)
+    } else if ready >= desired {
+        Verdict::yes(
+            types::CONNECTOR_READY,
+            reasons::SUCCEEDED,
+            format!("{ready} of {desired} connector pods are ready"),
+        )
+    } else {
+        let message = format!("{ready} of {desired} connector pods are ready");
+        Verdict::no(types::CONNECTOR_READY, reasons::PODS_NOT_READY, message)
+    };
+    (status, verdict)
+}
+
+fn upstream_in_a_word(spec: &SmsRouteSpec) -> String {
+    match &spec.upstream {
+        Upstream::Smpp(smpp) => format!("{}:{}", smpp.host, smpp.port),
+        Upstream::Https(https) => https.url.to_string(),
+    }
+}

@@ -1,0 +1,280 @@
+//! What a route's connector is told, and the objects that make it.
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Secret, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::{Resource as _, ResourceExt as _};
+
+use super::super::context::Workloads;
+use super::super::labels;
+use super::super::material::Data;
+use super::super::network::{self, SMPP_PORT};
+use super::super::pods::{self, Pods};
+use crate::config::connector::{Addressing, Bind, IdFormat, Settings};
+use crate::crd::smsroute::{self, BindMode, Npi, ReceiptIdFormat, SmppUpstream, TlsMode, Ton, Upstream};
+use crate::crd::{SmsRoute, SmsRouteSpec};
+use crate::domain::RouteId;
+
+/// CPU and memory of a connector, and the memory it may use at most, unless the owner writes otherwise.
+const RESOURCES: (&str, &str, &str) = ("20m", "32Mi", "128Mi");
+
+/// Why the route is closed, if it is.
+pub(super) fn closed(spec: &SmsRouteSpec) -> Option<String> {
+    let maintenance = spec.maintenance.as_ref().filter(|maintenance| maintenance.closed == Some(true))?;
+    Some(maintenance.message.clone().unwrap_or_else(|| "closed for maintenance".to_owned()))
+}
+
+/// Pods that are wanted now.
+pub(super) fn replicas(spec: &SmsRouteSpec) -> i32 {
+    if closed(spec).is_some() { 0 } else { i32::from(spec.replicas()) }
+}
+
+/// What the connector is told; `None` for an upstream that it cannot reach. Each pod has its share of binds and rate.
+pub(super) fn settings(route: &SmsRoute, id: RouteId) -> Option<Settings> {
+    let spec = &route.spec;
+    let Upstream::Smpp(smpp) = &spec.upstream else { return None };
+    let pods = spec.replicas().max(1);
+    let timeouts = spec.timeouts.clone().unwrap_or_default();
+    let seconds = |seconds: u32| u64::from(seconds) * 1000;
+    Some(Settings {
+        route_id: id,
+        name: route.name_any(),
+        host: smpp.host.to_string(),
+        port: smpp.port,
+        tls_name: tls_name(smpp),
+        system_type: smpp.system_type.clone().unwrap_or_default(),
+        address_range: smpp.addressing.as_ref().and_then(|how| how.address_range.clone()).unwrap_or_default(),
+        addressing: addressing(smpp.addressing.as_ref()),
+        bind: match smpp.bind_mode.unwrap_or_default() {
+            BindMode::Transceiver => Bind::Transceiver,
+            BindMode::TransmitterReceiver => Bind::Separate,
+        },
+        binds: (spec.binds() / pods).max(1),
+        rate_millis: u64::from(spec.rate_per_second) * 1000 / u64::from(pods),
+        window: spec.window_per_bind(),
+        connect_millis: seconds(timeouts.connect_seconds()),
+        bind_millis: seconds(timeouts.bind_seconds()),
+        response_millis: seconds(timeouts.submit_seconds()),
+        enquire_millis: seconds(timeouts.enquire_link_seconds()),
+        reconnect_min_millis: u64::from(timeouts.reconnect_min_milliseconds()),
+        reconnect_max_millis: seconds(timeouts.reconnect_max_seconds()),
+        id_format: match spec.receipts.as_ref().and_then(|receipts| receipts.id_format).unwrap_or_default() {
+            ReceiptIdFormat::AsIs | ReceiptIdFormat::Decimal | ReceiptIdFormat::Hex => IdFormat::Same,
+            ReceiptIdFormat::HexToDecimal => IdFormat::HexThenDecimal,
+            ReceiptIdFormat::DecimalToHex => IdFormat::DecimalThenHex,
+        },
+    })
+}
+
+fn tls_name(smpp: &SmppUpstream) -> Option<String> {
+    let tls = smpp.tls.as_ref();
+    match tls.and_then(|tls| tls.mode).unwrap_or_default() {
+        TlsMode::Disabled => None,
+        TlsMode::Verify => {
+            let name = tls.and_then(|tls| tls.server_name.as_ref()).unwrap_or(&smpp.host);
+            Some(name.to_string())
+        }
+    }
+}
+
+fn addressing(written: Option<&smsroute::Addressing>) -> Addressing {
+    let Some(written) = written else { return Addressing::default() };
+    Addressing {
+        source_ton: written.source_ton.map(ton),
+        source_npi: written.source_npi.map(npi),
+        destination_ton: written.destination_ton.map(ton),
+        destination_npi: written.destination_npi.map(npi),
+    }
+}
+
+/// SMPP 3.4, 5.2.5.
+fn ton(ton: Ton) -> u8 {
+    match ton {
+        Ton::Unknown => 0,
+        Ton::International => 1,
+        Ton::National => 2,
+        Ton::NetworkSpecific => 3,
+        Ton::Subscriber => 4,
+        Ton::Alphanumeric => 5,
+        Ton::Abbreviated => 6,
+    }
+}
+
+/// SMPP 3.4, 5.2.6.
+fn npi(npi: Npi) -> u8 {
+    match npi {
+        Npi::Unknown => 0,
+        Npi::Isdn => 1,
+        Npi::Data => 3,
+        Npi::Telex => 4,
+        Npi::LandMobile => 6,
+        Npi::National => 8,
+        Npi::Private => 9,
+        Npi::Ermes => 10,
+        Npi::Internet => 14,
+        Npi::Wap => 18,
+    }
+}
+
+/// The objects of one route.
+pub(super) struct Parts<'a> {
+    route: &'a SmsRoute,
+    name: String,
+    namespace: &'a str,
+    workloads: &'a Workloads,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn new(route: &'a SmsRoute, namespace: &'a str, workloads: &'a Workloads) -> Self {
+        Self { route, name: route.name_any(), namespace, workloads }
+    }
+
+    fn owner(&self) -> (&'static str, &str) {
+        (labels::ROUTE, &self.name)
+    }
+
+    fn metadata(&self) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(labels::child("connector", &self.name)),
+            namespace: Some(self.namespace.to_owned()),
+            labels: Some(labels::all("connector", self.owner())),
+            owner_references: self.route.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn pods(&self) -> Pods<'_> {
+        let written = self.route.spec.connector.as_ref().and_then(|connector| connector.resources.as_ref());
+        Pods {
+            role: "connector",
+            metadata: self.metadata(),
+            owner: self.owner(),
+            replicas: replicas(&self.route.spec),
+            resources: pods::resources(written, RESOURCES),
+            port: Some(("smpp", SMPP_PORT.into())),
+            // A pod more would be a bind more than the upstream allows.
+            surge: 0,
+        }
+    }
+
+    pub(super) fn secret(&self, data: Data) -> Secret {
+        Secret { metadata: self.metadata(), data: Some(data), ..Secret::default() }
+    }
+
+    pub(super) fn deployment(&self) -> Deployment {
+        self.pods().deployment(self.workloads)
+    }
+
+    pub(super) fn budget(&self) -> Option<PodDisruptionBudget> {
+        self.pods().budget()
+    }
+
+    pub(super) fn service(&self) -> Service {
+        Service {
+            metadata: self.metadata(),
+            spec: Some(ServiceSpec {
+                selector: Some(labels::selector("connector", self.owner())),
+                ports: Some(vec![ServicePort {
+                    name: Some("smpp".to_owned()),
+                    port: SMPP_PORT.into(),
+                    target_port: Some(IntOrString::String("smpp".to_owned())),
+                    protocol: Some("TCP".to_owned()),
+                    ..ServicePort::default()
+                }]),
+                ..ServiceSpec::default()
+            }),
+            ..Service::default()
+        }
+    }
+
+    pub(super) fn network_policy(&self, database_port: u16) -> Option<NetworkPolicy> {
+        let Upstream::Smpp(smpp) = &self.route.spec.upstream else { return None };
+        let senders = LabelSelector {
+            match_labels: Some(
+                [("app.kubernetes.io/name", "budstikke"), ("app.kubernetes.io/component", "sender")]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+            ),
+            ..LabelSelector::default()
+        };
+        let ingress = vec![network::from_pods(SMPP_PORT, senders)];
+        let egress = vec![network::to_port(database_port), network::to_port(smpp.port)];
+        let policy = || network::policy(self.metadata(), self.pods().selector(), ingress, egress);
+        self.workloads.network_policies.then(policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn route(spec: serde_json::Value) -> SmsRoute {
+        let mut all = json!({
+            "upstream": {"smpp": {"host": "smpp.example.com", "port": 3601, "credentialsRef": {"name": "sinch"}}},
+            "processor": {"name": "Sinch", "country": "SE"}, "ratePerSecond": 20,
+        });
+        for (key, value) in spec.as_object().expect("fields") {
+            all[key] = value.clone();
+        }
+        let mut route = SmsRoute::new("fast", serde_json::from_value(all).expect("a route"));
+        route.metadata.namespace = Some("sms".to_owned());
+        route.metadata.uid = Some("uid".to_owned());
+        route
+    }
+
+    fn workloads() -> Workloads {
+        Workloads {
+            image: "budstikke:1".to_owned(),
+            pull_policy: "IfNotPresent".to_owned(),
+            pull_secrets: Vec::new(),
+            network_policies: true,
+            log: "info".to_owned(),
+        }
+    }
+
+    #[test]
+    fn pods_share_binds_and_rate() {
+        let route = route(json!({"binds": 4, "connector": {"replicas": 2}}));
+        let settings = settings(&route, RouteId(1)).expect("SMPP");
+        assert_eq!((settings.binds, settings.rate_millis), (2, 10_000));
+        let parts = Parts::new(&route, "sms", &workloads()).deployment().spec.expect("a spec");
+        assert_eq!(parts.replicas, Some(2));
+        let rolling = parts.strategy.and_then(|strategy| strategy.rolling_update).expect("rolling");
+        assert_eq!(rolling.max_surge, Some(IntOrString::Int(0)), "a rollout never exceeds the upstream's binds");
+    }
+
+    #[test]
+    fn a_closed_route_has_no_pods() {
+        let route = route(json!({"maintenance": {"closed": true, "message": "moving"}}));
+        assert_eq!(replicas(&route.spec), 0);
+        assert_eq!(closed(&route.spec).as_deref(), Some("moving"));
+    }
+
+    #[test]
+    fn tls_is_verified_unless_the_owner_says_otherwise() {
+        let name = |tls: serde_json::Value| {
+            let upstream =
+                json!({"smpp": {"host": "smpp.example.com", "port": 1, "credentialsRef": {"name": "s"}, "tls": tls}});
+            settings(&route(json!({"upstream": upstream})), RouteId(1)).expect("SMPP").tls_name
+        };
+        assert_eq!(name(json!({})).as_deref(), Some("smpp.example.com"));
+        assert_eq!(name(json!({"serverName": "other.example.com"})).as_deref(), Some("other.example.com"));
+        assert_eq!(name(json!({"mode": "disabled"})), None);
+    }
+
+    #[test]
+    fn pods_are_restricted_and_know_nothing_of_kubernetes() {
+        let deployment = Parts::new(&route(json!({})), "sms", &workloads()).deployment();
+        let pod = deployment.spec.expect("a spec").template.spec.expect("a pod");
+        assert_eq!(pod.automount_service_account_token, Some(false));
+        assert_eq!(pod.security_context.and_then(|context| context.run_as_non_root), Some(true));
+        let context = pod.containers[0].security_context.clone().expect("a context");
+        assert_eq!(context.read_only_root_filesystem, Some(true));
+        assert_eq!(context.allow_privilege_escalation, Some(false));
+        assert_eq!(context.capabilities.and_then(|some| some.drop), Some(vec!["ALL".to_owned()]));
+    }
+}

@@ -1,0 +1,122 @@
+//! Tenant: its account, what is enforced on it, its keys and login, its first API key, and its sender.
+//!
+//! Enforcement comes first and alone: it holds within milliseconds, whatever the pods do. Then the things that can be
+//! missing; what is there goes on meanwhile.
+mod account;
+mod api_key;
+mod build;
+mod dereference;
+mod provision;
+mod validate;
+
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+
+use self::account::Taken;
+use self::dereference::Dereferenced;
+use self::validate::Judgement;
+use super::conditions::{Standing, Verdict, conditions};
+use super::controller::{Controlled, Scope};
+use super::failure::Failure;
+use super::{midnight, status};
+use crate::crd::conditions::{reasons, types};
+use crate::crd::tenant::{RouteStatus, SenderStatus};
+use crate::crd::values::Day;
+use crate::crd::{Tenant, TenantStatus};
+use crate::domain::{TenantId, copenhagen_day};
+use crate::store::accounts::{self, Identity, Written};
+
+impl Controlled for Tenant {
+    async fn reconcile(&self, scope: &Scope) -> Result<Duration, Failure> {
+        let (tenant, taken_up) = match account::take_up(scope, self).await? {
+            Identity::Own { tenant, taken_up } => (tenant, taken_up),
+            Identity::Outdated => return Err(Failure::Outdated),
+            Identity::NameInUse => return stall(scope, self, Taken::NameInUse).await,
+            Identity::Erased => return stall(scope, self, Taken::Erased).await,
+        };
+        if taken_up {
+            // At once: only now is it known that keys which were given out before stay good.
+            api_key::provide(scope, self, tenant, true).await?;
+        }
+        let today = copenhagen_day(scope.context.clock.now());
+        let found = dereference::dereference(scope, self, tenant).await?;
+        let mut judgement = validate::validate(&self.spec, &found, today);
+        let mut wait = midnight::until_next(scope.context.clock.now());
+        if let Some(orders) = build::orders(self, &found, &judgement, today) {
+            let written = accounts::write(&scope.context.pool, tenant, &orders.borrow(self.uid().as_deref()))
+                .await
+                .map_err(Failure::Account)?;
+            match written {
+                Written::InForce(taken) => judgement.numbers = validate::numbers(&taken),
+                Written::Outdated => return Err(Failure::Outdated),
+            }
+            provision::keys(scope, tenant, orders.log_days(), today).await?;
+            wait = wait.min(provision::sender(scope, self, tenant, &found, &judgement).await?);
+        }
+        judgement.credentials = api_key::provide(scope, self, tenant, false).await?;
+        status::write(scope, self, told(self, scope, tenant, &found, &judgement)).await?;
+        Ok(wait)
+    }
+}
+
+/// The account is not this resource's: nothing of it is touched or told.
+async fn stall(scope: &Scope, tenant: &Tenant, taken: Taken) -> Result<Duration, Failure> {
+    let (reason, message) = taken.told();
+    let standing = Standing::Stalled(reason, message.to_owned());
+    let active = Verdict::no(types::ACTIVE, reason, message);
+    let generation = tenant.metadata.generation.unwrap_or_default();
+    let now = scope.context.clock.now();
+    let conditions = conditions(status::current(tenant), &standing, "", &[active], generation, now);
+    let told = TenantStatus { observed_generation: generation, conditions, ..TenantStatus::default() };
+    status::write(scope, tenant, told).await?;
+    Ok(Duration::MAX)
+}
+
+fn told(
+    tenant: &Tenant,
+    scope: &Scope,
+    TenantId(account): TenantId,
+    found: &Dereferenced,
+    judgement: &Judgement,
+) -> TenantStatus {
+    let (pods, sender) = sender(tenant, found, judgement);
+    let asked = [&judgement.plan, &judgement.policy, &judgement.routes, &judgement.credentials, &judgement.numbers];
+    let standing = Standing::of(asked.into_iter().chain([&sender]));
+    let all: Vec<Verdict> = judgement.told().chain([sender]).collect();
+    let generation = tenant.metadata.generation.unwrap_or_default();
+    let now = scope.context.clock.now();
+    TenantStatus {
+        observed_generation: generation,
+        conditions: conditions(status::current(tenant), &standing, &judgement.active.message, &all, generation, now),
+        account_id: Some(account),
+        api_key_secret: Some(api_key::secret_name(tenant)),
+        sender: Some(pods),
+        routes: found.routes.iter().map(route).collect(),
+        erased_on: judgement.erased_on.map(Day),
+    }
+}
+
+fn route(route: &dereference::Route) -> RouteStatus {
+    RouteStatus {
+        name: route.name.clone(),
+        ready: route.found.as_ref().is_some_and(|found| found.ready),
+        weight: route.weight(),
+    }
+}
+
+/// The sender's pods, and whether they are as wanted.
+fn sender(tenant: &Tenant, found: &Dereferenced, judgement: &Judgement) -> (SenderStatus, Verdict) {
+    let desired = build::replicas(&tenant.spec, found, judgement);
+    let ready = found.live.ready_pods();
+    let pods = SenderStatus { ready, desired, summary: format!("{ready}/{desired}") };
+    let message = format!("{ready} of {desired} sender pods are ready");
+    let verdict = if desired == 0 {
+        Verdict::yes(types::SENDER_READY, judgement.active.reason, "no sender pods are wanted now")
+    } else if ready >= desired {
+        Verdict::yes(types::SENDER_READY, reasons::SUCCEEDED, message)
+    } else {
+        Verdict::no(types::SENDER_READY, reasons::PODS_NOT_READY, message)
+    };
+    (pods, verdict)
+}

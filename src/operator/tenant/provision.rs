@@ -1,0 +1,107 @@
+//! Makes a Tenant's keys and sender.
+use std::time::Duration;
+
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+use kube::ResourceExt as _;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use super::super::apply::Applier;
+use super::super::controller::Scope;
+use super::super::failure::Failure;
+use super::super::material::{self, Data};
+use super::super::rollout;
+use super::build::{self, Parts};
+use super::dereference::Dereferenced;
+use super::validate::Judgement;
+use crate::config::{NamedKey, names};
+use crate::crd::Tenant;
+use crate::domain::TenantId;
+use crate::pki::{Leaf, sender_of};
+use crate::store::accounts;
+use crate::store::logins::Holder;
+
+const MANAGER: &str = "budstikke-operator/tenant";
+/// Keys are made this many days ahead: how long the operator may be away before nothing is accepted any more.
+const DAYS_AHEAD: i64 = 7;
+
+/// Makes the keys of today and the coming days, and publishes the public halves.
+pub(super) async fn keys(scope: &Scope, tenant: TenantId, log_days: u32, today: Date) -> Result<(), Failure> {
+    let context = &scope.context;
+    let last = today.saturating_add(DAYS_AHEAD.days());
+    let days = context.keyring.provide(tenant, today, last, log_days).await.map_err(Failure::Keyring)?;
+    accounts::publish_keys(&context.pool, tenant, &days).await.map_err(Failure::Account)
+}
+
+/// Until a new version is tried again that had to wait for others.
+const HELD_BACK: Duration = Duration::from_secs(15);
+
+/// Makes the sender, or lets it go while the account is closed. Returns the longest time until it wants to be asked again.
+pub(super) async fn sender(
+    scope: &Scope,
+    tenant: &Tenant,
+    id: TenantId,
+    found: &Dereferenced,
+    judgement: &Judgement,
+) -> Result<Duration, Failure> {
+    let context = &scope.context;
+    let namespace = &scope.world.namespace;
+    let live = &found.live;
+    let deployments = scope.world.children.deployments.state();
+    let held_back = rollout::hold_back(live.deployment.as_deref(), &context.workloads.image, &deployments);
+    let wait = if held_back.is_some() { HELD_BACK } else { Duration::MAX };
+    let mut workloads = context.workloads.clone();
+    workloads.image = held_back.unwrap_or(workloads.image);
+    let parts = Parts {
+        tenant,
+        name: tenant.name_any(),
+        namespace,
+        workloads: &workloads,
+        replicas: build::replicas(&tenant.spec, found, judgement),
+    };
+    let applier = Applier { client: &context.client, namespace, manager: MANAGER };
+    // Pods go before anything else is looked at; they come only once their Secret is there.
+    if parts.replicas == 0 && live.deployment.is_some() {
+        applier.apply(live.deployment.as_deref(), &parts.deployment()).await.map_err(Failure::Apply)?;
+    }
+    let data = data(scope, tenant, id, found).await?;
+    applier.apply(live.secret.as_deref(), &parts.secret(data)).await.map_err(Failure::Apply)?;
+    match parts.network_policy(context.database.port()) {
+        Some(policy) => applier.apply(live.network_policy.as_deref(), &policy).await,
+        None => applier.delete(live.network_policy.as_deref()).await,
+    }
+    .map_err(Failure::Apply)?;
+    if parts.replicas > 0 || live.deployment.is_none() {
+        applier.apply(live.deployment.as_deref(), &parts.deployment()).await.map_err(Failure::Apply)?;
+    }
+    match parts.budget() {
+        Some(budget) => applier.apply(live.budget.as_deref(), &budget).await,
+        None => applier.delete(live.budget.as_deref()).await,
+    }
+    .map_err(Failure::Apply)?;
+    Ok(wait)
+}
+
+async fn data(scope: &Scope, tenant: &Tenant, id: TenantId, found: &Dereferenced) -> Result<Data, Failure> {
+    let context = &scope.context;
+    let secret = found.live.secret.as_deref();
+    let json = |what| move |source| Failure::Serialize { what, source };
+    let settings = build::settings(tenant, &scope.world.namespace, id, found);
+    let settings = serde_json::to_string(&settings).map_err(json("a sender's settings"))?;
+    let key = context.keyring.queue_key(id).await.map_err(Failure::Keyring)?;
+    let keys = [NamedKey { name: key.name().to_owned(), key: key.export() }];
+    let keys = serde_json::to_string(&keys).map_err(json("a sender's keys"))?;
+    let client = Leaf::Client(format!("sender-{id}"));
+
+    let mut data = Data::new();
+    data.extend([material::entry(names::CONFIG, &settings), material::entry(names::QUEUE_KEYS, &keys)]);
+    data.extend(material::database(context, secret, Holder::Tenant(id)).await?);
+    data.extend(material::certificate(context, secret, &client, |pem| is_of(pem, id))?);
+    Ok(data)
+}
+
+/// The certificate is this account's, not one that an account of the same name had before.
+fn is_of(pem: &str, tenant: TenantId) -> bool {
+    CertificateDer::from_pem_slice(pem.as_bytes()).is_ok_and(|certificate| sender_of(&certificate) == Some(tenant))
+}

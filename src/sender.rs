@@ -1,0 +1,263 @@
+//! One tenant's sender: claims its queue, submits to the connectors of its routes, stores results and receipts.
+//!
+//! - `engine`: the one loop, and what it has the database do. `reader`: when to look into the queue.
+//! - `book`, `lane`, `ledger`: the messages on their way, what waits for each route, what is to be stored.
+//! - `link`, `route`: the session with a connector, and what it allows.
+//! - `opener`, `compose`, `verdict`, `receipt`: between ciphertext, message and PDU.
+//!
+//! One thread and little memory: a thousand of these run beside each other. An idle one holds its sessions and nothing
+//! else; no database connection.
+mod book;
+mod compose;
+mod engine;
+mod lane;
+mod ledger;
+mod link;
+mod metrics;
+mod opener;
+mod reader;
+mod receipt;
+mod route;
+mod verdict;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use sqlx::PgPool;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use engine::End;
+
+use crate::config::sender::SenderConfig;
+use crate::config::{self, Mount};
+use crate::domain::{Clock, SystemClock};
+use crate::smpp::backoff::Backoff;
+use crate::store::{self, Dsn, DsnError, claim};
+use crate::telemetry::health::{self, Ready};
+
+/// Database connections while there is work; none while there is not.
+const CONNECTIONS: u32 = 3;
+/// Signals that the engine has not looked at, at most.
+const SIGNALS: usize = 256;
+
+/// Arguments of the role.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    mount: Mount,
+    /// Where health and metrics are served.
+    #[arg(long, env = "BUDSTIKKE_HEALTH", default_value = "0.0.0.0:8080")]
+    health: SocketAddr,
+}
+
+/// Why the role stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pod's files.
+    #[error("read the pod's files: {0}")]
+    Config(#[source] config::Error),
+    /// The database's address.
+    #[error(transparent)]
+    Dsn(DsnError),
+    /// The health end-points.
+    #[error("serve health on {address}: {source}")]
+    Health {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The signals that end the role.
+    #[error("listen for signals: {0}")]
+    Signal(#[source] std::io::Error),
+    /// The login is not a tenant's.
+    #[error("begin: {0}")]
+    Begin(#[source] claim::Error),
+}
+
+/// How much at a time, and how long between. The defaults are for production.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Between two looks into the queue when nothing wakes the sender: from, to.
+    pub poll: (Duration, Duration),
+    /// How long a flight or a batch waits for company.
+    pub gather: Duration,
+    /// Messages in a flight, or in a batch of results, at most.
+    pub batch: usize,
+    /// Messages read ahead of their flight, at most.
+    pub ahead: usize,
+    /// Messages in flights or not stored, at most.
+    pub unsettled: usize,
+    /// How long a sender that stops waits for answers and for the database.
+    pub drain: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            poll: (Duration::from_secs(15), Duration::from_secs(60)),
+            gather: Duration::from_millis(20),
+            batch: 250,
+            ahead: 500,
+            unsettled: 2_000,
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A sender, ready to run.
+pub struct Sender {
+    /// What the operator tells it; certificates and keys may change.
+    pub config: watch::Receiver<Arc<SenderConfig>>,
+    /// The data instance, with the tenant's own login.
+    pub pool: PgPool,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// How much at a time.
+    pub pace: Pace,
+    /// Set while at least one session stands.
+    pub ready: Ready,
+}
+
+/// Runs until told to stop.
+///
+/// # Errors
+/// When its files, its port or its login are no good.
+pub async fn run(args: Args) -> Result<(), Error> {
+    let mut config = config::watch::<SenderConfig>(args.mount.config_dir.clone()).map_err(Error::Config)?;
+    let stop = CancellationToken::new();
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(Error::Signal)?;
+    let mut registry = Registry::default();
+    let metrics = metrics::Metrics::new(&mut registry);
+    let ready = Ready::default();
+    let health = health::serve(args.health, registry, ready.clone(), stop.clone());
+    let health = async { health.await.map_err(|source| Error::Health { address: args.health, source }) };
+    let work = async {
+        loop {
+            let current = Arc::clone(&config.borrow_and_update());
+            let dsn = Dsn::parse(current.database_url.expose()).map_err(Error::Dsn)?;
+            let dsn = dsn.verified_by(current.database_ca.exists().then_some(current.database_ca.as_path()));
+            let sender = Sender {
+                pool: store::connect(&dsn, CONNECTIONS, "budstikke-sender"),
+                config: config.clone(),
+                clock: Arc::new(SystemClock),
+                pace: Pace::default(),
+                ready: ready.clone(),
+            };
+            let child = stop.child_token();
+            let running = sender.serve(metrics.clone(), child.clone());
+            tokio::pin!(running);
+            let end = tokio::select! {
+                end = &mut running => end?,
+                () = outdated(&mut config, &current) => {
+                    tracing::info!("routes or database have changed: beginning anew");
+                    child.cancel();
+                    running.await?
+                }
+            };
+            if end == End::Superseded || stop.is_cancelled() {
+                return Ok(());
+            }
+        }
+    };
+    tokio::select! {
+        ended = work => ended,
+        failed = health => failed,
+        () = async {
+            terminate.recv().await;
+            stop.cancel();
+            std::future::pending().await
+        } => Ok(()),
+    }
+}
+
+/// Waits until the files ask for what a running sender cannot change.
+async fn outdated(config: &mut watch::Receiver<Arc<SenderConfig>>, current: &SenderConfig) {
+    let same = |new: &SenderConfig| {
+        new.settings == current.settings
+            && new.database_url == current.database_url
+            && new.database_ca == current.database_ca
+    };
+    while config.changed().await.is_ok() {
+        if !same(&config.borrow_and_update()) {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+impl Sender {
+    /// Runs until stopped or superseded, with metrics of its own.
+    ///
+    /// # Errors
+    /// When the login is not a tenant's.
+    pub async fn run(self, registry: &mut Registry, stop: CancellationToken) -> Result<End, Error> {
+        let metrics = metrics::Metrics::new(registry);
+        self.serve(metrics, stop).await
+    }
+
+    async fn serve(self, metrics: metrics::Metrics, stop: CancellationToken) -> Result<End, Error> {
+        let config = Arc::clone(&self.config.borrow());
+        let Some(epoch) = self.begin(&stop).await? else { return Ok(End::Stopped) };
+        tracing::info!(tenant = %config.settings.tenant_id, epoch, "sending");
+        let (sender, signals) = mpsc::channel(SIGNALS);
+        let unlink = CancellationToken::new();
+        let links = TaskTracker::new();
+        for (index, leg) in config.settings.routes.iter().enumerate() {
+            let link = link::Link {
+                index,
+                leg: leg.clone(),
+                epoch,
+                config: self.config.clone(),
+                clock: Arc::clone(&self.clock),
+                signals: sender.clone(),
+                stop: unlink.clone(),
+            };
+            links.spawn(link.run());
+        }
+        drop(sender);
+        let _unlink = unlink.drop_guard();
+        let setup = engine::Setup {
+            pool: self.pool.clone(),
+            tenant: config.settings.tenant_id,
+            epoch,
+            legs: config.settings.routes.clone(),
+            opener: opener::Opener::new(self.config.clone()),
+            clock: self.clock,
+            pace: self.pace,
+            metrics,
+            ready: self.ready,
+        };
+        let end = engine::Engine::new(setup).run(signals, stop).await;
+        self.pool.close().await;
+        Ok(end)
+    }
+
+    /// Takes the next epoch, as soon as the database gives it; `None` when stopped before.
+    async fn begin(&self, stop: &CancellationToken) -> Result<Option<i64>, Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        loop {
+            let attempt = async {
+                if store::schema_is_recent(&self.pool).await.map_err(claim::Error::Begin)? {
+                    return claim::begin(&self.pool).await.map(Some);
+                }
+                Ok(None)
+            };
+            match stop.run_until_cancelled(attempt).await {
+                None => return Ok(None),
+                Some(Ok(Some(epoch))) => return Ok(Some(epoch)),
+                Some(Err(error @ claim::Error::NoTenant)) => return Err(Error::Begin(error)),
+                Some(Ok(None)) => tracing::warn!("the database's schema is older than this sender: waiting"),
+                Some(Err(error)) => tracing::warn!(%error, "the database gives no epoch: waiting"),
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(backoff.delay())).await.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+use rusmpp::tlvs::TlvValue;
+
+use super::*;
+use crate::domain::Msisdn;
+
+const UDH8: Style = Style { alphabet: Alphabet::Gsm7, concatenation: Concatenation::Udh8, receipts: Receipts::All };
+
+fn parts(from: &str, text: &str, style: Style) -> Parts {
+    let body = Body {
+        to: Msisdn::from_digits("4520123456").expect("E.164"),
+        from: SenderId::parse(from).expect("a sender id"),
+        text: Personal::new(text.to_owned()),
+        encoding: Encoding::of(text),
+    };
+    Parts::of(&body, style).expect("a text")
+}
+
+fn expiry() -> Timestamp {
+    "2026-02-03T04:05:06.7Z".parse().expect("a timestamp")
+}
+
+fn id() -> MessageId {
+    MessageId(uuid::Uuid::from_u128(0x1_2A2B))
+}
+
+#[test]
+fn a_short_text_is_one_plain_submit() {
+    let submit = parts("4520000000", "Håndværk 5 €", UDH8).submit(id(), 1, expiry()).expect("a submit");
+    assert_eq!(submit.short_message().as_ref(), b"H\x0Fndv\x1Drk 5 \x1B\x65");
+    assert_eq!(u8::from(submit.data_coding), 0);
+    assert_eq!(u8::from(submit.esm_class), 0);
+    assert_eq!((submit.source_addr_ton, submit.source_addr_npi), (Ton::International, Npi::Isdn));
+    assert_eq!((submit.dest_addr_ton, submit.dest_addr_npi), (Ton::International, Npi::Isdn));
+    assert_eq!(submit.destination_addr.as_str(), "4520123456");
+    assert_eq!(submit.validity_period.as_str(), "260203040506000+");
+    assert_eq!(u8::from(submit.registered_delivery), 1);
+    assert_eq!(MessagePart::find(submit.tlvs()), Some(MessagePart { message: id().0, part: 1, parts: 1 }));
+}
+
+#[test]
+fn a_long_text_is_concatenated_by_header() {
+    let parts = parts("Sølyst", &"ж".repeat(140), UDH8);
+    assert_eq!(parts.count(), 3);
+    for (part, units) in [(1, 67), (2, 67), (3, 6)] {
+        let submit = parts.submit(id(), part, expiry()).expect("a submit");
+        assert_eq!(u8::from(submit.esm_class), 0x40);
+        let octets = submit.short_message().as_ref();
+        assert_eq!(octets[..6], [5, 0, 3, 0x2B, 3, part]);
+        assert_eq!(octets.len(), 6 + 2 * units);
+        assert_eq!(u8::from(submit.data_coding), 8);
+    }
+    assert_eq!(parts.submit(id(), 0, expiry()).expect_err("no part 0"), Error::Pick(0));
+    assert_eq!(parts.submit(id(), 4, expiry()).expect_err("no part 4"), Error::Pick(4));
+}
+
+#[test]
+fn a_long_reference_leaves_less_room() {
+    let long = "x".repeat(2 * 153);
+    let style = Style { concatenation: Concatenation::Udh16, ..UDH8 };
+    let parts = parts("Budstikke", &long, style);
+    assert_eq!(parts.count(), 3);
+    let submit = parts.submit(id(), 1, expiry()).expect("a submit");
+    assert_eq!(submit.short_message().as_ref()[..7], [6, 8, 4, 0x2A, 0x2B, 3, 1]);
+    assert_eq!(submit.short_message().as_ref().len(), 7 + 152);
+}
+
+#[test]
+fn parameters_tie_parts_together_where_a_route_wants_that() {
+    let style = Style { concatenation: Concatenation::Sar, ..UDH8 };
+    let submit = parts("Budstikke", &"x".repeat(161), style).submit(id(), 2, expiry()).expect("a submit");
+    assert_eq!(u8::from(submit.esm_class), 0);
+    assert_eq!(submit.short_message().as_ref().len(), 8);
+    let has = |wanted: TlvValue| submit.tlvs().iter().any(|tlv| tlv.value() == Some(&wanted));
+    assert!(
+        has(TlvValue::SarMsgRefNum(0x2A2B)) && has(TlvValue::SarTotalSegments(2)) && has(TlvValue::SarSegmentSeqnum(2))
+    );
+}
+
+#[test]
+fn one_payload_carries_it_all_where_a_route_wants_that() {
+    let style = Style { concatenation: Concatenation::Payload, ..UDH8 };
+    let parts = parts("Budstikke", &"x".repeat(400), style);
+    assert_eq!(parts.count(), 1);
+    let submit = parts.submit(id(), 1, expiry()).expect("a submit");
+    assert!(submit.short_message().as_ref().is_empty());
+    let payload = submit.tlvs().iter().find_map(|tlv| match tlv.value() {
+        Some(TlvValue::MessagePayload(payload)) => Some(payload.value.as_ref().len()),
+        _ => None,
+    });
+    assert_eq!(payload, Some(400));
+}
+
+#[test]
+fn an_upstreams_alphabet_is_used_as_far_as_it_goes() {
+    let latin = Style { alphabet: Alphabet::Latin1, ..UDH8 };
+    let submit = parts("Budstikke", "Sølyst", latin).submit(id(), 1, expiry()).expect("a submit");
+    assert_eq!((submit.short_message().as_ref(), u8::from(submit.data_coding)), (b"S\xF8lyst".as_slice(), 0));
+    let submit = parts("Budstikke", "5 €", latin).submit(id(), 1, expiry()).expect("a submit");
+    assert_eq!((submit.short_message().as_ref(), u8::from(submit.data_coding)), (b"\x005\x00 \x20\xAC".as_slice(), 8));
+    let packed = Style { alphabet: Alphabet::Gsm7Packed, ..UDH8 };
+    let submit = parts("Budstikke", "hellohello", packed).submit(id(), 1, expiry()).expect("a submit");
+    assert_eq!(submit.short_message().as_ref().len(), 9);
+}
+
+#[test]
+fn sender_ids_are_told_apart() {
+    let name = SenderId::Name("Sølyst 24".into());
+    assert_eq!(source(&name), (Ton::Alphanumeric, Npi::Unknown, b"S\x0Clyst 24".to_vec()));
+    assert_eq!(source(&SenderId::Number("1231".into())).0, Ton::Unknown);
+    assert_eq!(source(&SenderId::Name("a@b".into())).2, b"a@b");
+}

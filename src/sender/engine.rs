@@ -1,0 +1,343 @@
+//! The one loop of a sender. Everything that is known lives here; sessions and the database answer through futures and
+//! a channel. Each turn takes in what happened and starts whatever can be started.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::FuturesUnordered;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Pace;
+use super::book::{Book, Effect, Moment};
+use super::ledger::{Batch, Met};
+use super::link::Signal;
+use super::metrics::{self, Metrics};
+use super::opener::Opener;
+use super::reader::Reader;
+use super::route::Route;
+use super::verdict::Verdict;
+use crate::config::sender::Leg;
+use crate::domain::{Clock, MessageId, TenantId};
+use crate::smpp::CommandStatus;
+use crate::smpp::backoff::Backoff;
+use crate::smpp::session::{Outcome, Pending, Responder};
+use crate::store::claim::Gate;
+use crate::store::receipts::Receipt;
+use crate::telemetry::health::Ready;
+
+mod work;
+use work::Done;
+
+/// Answers taken in before anything else is looked at.
+const ANSWERS_A_TURN: usize = 64;
+
+/// Why a sender ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was told to stop.
+    Stopped,
+    /// A newer sender of the tenant runs.
+    Superseded,
+}
+
+/// Who sends, and with what.
+pub(super) struct Setup {
+    pub(super) pool: PgPool,
+    pub(super) tenant: TenantId,
+    pub(super) epoch: i64,
+    pub(super) legs: Vec<Leg>,
+    pub(super) opener: Opener,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) pace: Pace,
+    pub(super) metrics: Metrics,
+    pub(super) ready: Ready,
+}
+
+pub(super) struct Engine {
+    pool: PgPool,
+    tenant: TenantId,
+    epoch: i64,
+    opener: Opener,
+    clock: Arc<dyn Clock>,
+    pace: Pace,
+    metrics: Metrics,
+    ready: Ready,
+    book: Book<Responder>,
+    routes: Vec<Route>,
+    reader: Reader,
+    gate: Gate,
+    jobs: FuturesUnordered<BoxFuture<'static, Done>>,
+    submits: FuturesUnordered<Submit>,
+    receipts: Vec<(Receipt, Responder)>,
+    launching: bool,
+    storing: bool,
+    /// A batch that the database did not take.
+    unstored: Option<Batch<Responder>>,
+    applying: bool,
+    patience: Backoff,
+    /// The database is left alone until then.
+    resume_at: Option<Instant>,
+    wound_at: Option<Instant>,
+    /// It is over by then.
+    stopping: Option<Instant>,
+    end: End,
+}
+
+/// A submit under way.
+struct Submit {
+    id: MessageId,
+    part: u8,
+    route: usize,
+    pending: Pending,
+}
+
+impl Future for Submit {
+    type Output = (MessageId, u8, usize, Outcome);
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        let (id, part, route) = (self.id, self.part, self.route);
+        std::pin::Pin::new(&mut self.pending).poll(context).map(|outcome| (id, part, route, outcome))
+    }
+}
+
+impl Engine {
+    pub(super) fn new(setup: Setup) -> Self {
+        Self {
+            book: Book::new(&setup.legs),
+            routes: setup.legs.into_iter().map(|leg| Route::new(leg.name)).collect(),
+            reader: Reader::new(&setup.pace),
+            // Nothing is launched before the database has been asked.
+            gate: Gate { newest: true, may_send: false, hold: true },
+            jobs: FuturesUnordered::new(),
+            submits: FuturesUnordered::new(),
+            receipts: Vec::new(),
+            launching: false,
+            storing: false,
+            unstored: None,
+            applying: false,
+            patience: Backoff::new(Duration::from_millis(200), Duration::from_secs(10)),
+            resume_at: None,
+            wound_at: None,
+            stopping: None,
+            end: End::Stopped,
+            pool: setup.pool,
+            tenant: setup.tenant,
+            epoch: setup.epoch,
+            opener: setup.opener,
+            clock: setup.clock,
+            pace: setup.pace,
+            metrics: setup.metrics,
+            ready: setup.ready,
+        }
+    }
+
+    /// Runs until told to stop or superseded, and everything that can be settled is.
+    pub(super) async fn run(mut self, mut signals: mpsc::Receiver<Signal>, stop: CancellationToken) -> End {
+        loop {
+            let moment = self.moment();
+            self.advance(moment);
+            if self.is_over(moment) {
+                break;
+            }
+            let next = tokio::time::Instant::from_std(self.next_change(moment));
+            tokio::select! {
+                () = stop.cancelled(), if self.stopping.is_none() => self.begin_stop(End::Stopped),
+                Some(answer) = self.submits.next(), if !self.submits.is_empty() => self.take_answers(answer),
+                Some(signal) = signals.recv() => {
+                    self.take_signal(signal);
+                    while let Ok(signal) = signals.try_recv() {
+                        self.take_signal(signal);
+                    }
+                }
+                Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.take_done(done),
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+        self.ready.set(false);
+        let sessions = self.routes.iter_mut().filter_map(|route| route.session.take());
+        futures::future::join_all(sessions.map(|session| async move { session.unbind(Duration::from_secs(1)).await }))
+            .await;
+        self.end
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { at: self.clock.now(), now: Instant::now() }
+    }
+
+    fn begin_stop(&mut self, end: End) {
+        if self.stopping.is_none() {
+            tracing::info!(?end, unsettled = self.book.unsettled(), "stopping");
+            self.stopping = Some(Instant::now() + self.pace.drain);
+            self.end = end;
+        }
+    }
+
+    fn is_over(&self, moment: Moment) -> bool {
+        let Some(by) = self.stopping else { return false };
+        // What a newer sender has taken over is its to send again or to hold.
+        let settled = (self.book.is_idle() || self.end == End::Superseded)
+            && self.submits.is_empty()
+            && self.jobs.is_empty()
+            && self.book.ledger.is_empty()
+            && self.unstored.is_none()
+            && self.receipts.is_empty();
+        if !settled && moment.now >= by {
+            tracing::warn!(unsettled = self.book.unsettled(), "stopping with messages of unknown fate");
+        }
+        settled || moment.now >= by
+    }
+
+    /// Starts whatever can be started.
+    fn advance(&mut self, moment: Moment) {
+        if self.stopping.is_some() {
+            self.book.forget_waiting();
+            self.book.release_ready();
+        }
+        if self.wound_at.is_none_or(|wound| moment.now >= wound + Duration::from_secs(1))
+            || self.book.next_due().is_some_and(|due| due <= moment.now)
+        {
+            self.wound_at = Some(moment.now);
+            self.book.wind(moment);
+        }
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            let demand = self.book.lane(index).map_or(0, |lane| lane.demand());
+            if route.starves(demand, moment.now) {
+                self.book.unready(index, moment);
+            }
+            self.book.set_available(index, route.is_available(moment.now), moment);
+        }
+        self.start_work(moment);
+        for index in 0..self.routes.len() {
+            self.submit(index, moment);
+        }
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            route.announce(self.book.lane(index).map_or(0, |lane| lane.demand()));
+            let label = metrics::Route { route: route.name.clone() };
+            self.metrics.credits.get_or_create(&label).set(route.credits.into());
+        }
+        self.metrics.waiting.set(i64::try_from(self.book.waiting()).unwrap_or(i64::MAX));
+        self.metrics.unsettled.set(i64::try_from(self.book.unsettled()).unwrap_or(i64::MAX));
+    }
+
+    /// Submits what is ready, as far as credit goes.
+    fn submit(&mut self, index: usize, moment: Moment) {
+        let Some(route) = self.routes.get_mut(index) else { return };
+        if route.is_paused(moment.now) {
+            return;
+        }
+        let Some(session) = route.session.clone() else { return };
+        while route.credits > 0 {
+            let Some(slot) = session.try_reserve() else { return };
+            let Some(next) = self.book.next(index, moment) else { return };
+            route.spend();
+            let pending = slot.send(next.submit);
+            self.submits.push(Submit { id: next.id, part: next.part, route: index, pending });
+        }
+    }
+
+    fn take_answers(&mut self, first: (MessageId, u8, usize, Outcome)) {
+        let moment = self.moment();
+        let mut answer = Some(first);
+        for _ in 0..ANSWERS_A_TURN {
+            let Some((id, part, route, outcome)) = answer.take() else { return };
+            self.take_answer(id, part, route, &outcome, moment);
+            answer = self.submits.next().now_or_never().flatten();
+        }
+        if let Some((id, part, route, outcome)) = answer {
+            self.take_answer(id, part, route, &outcome, moment);
+        }
+    }
+
+    fn take_answer(&mut self, id: MessageId, part: u8, index: usize, outcome: &Outcome, moment: Moment) {
+        let verdict = Verdict::of(outcome);
+        let Some(route) = self.routes.get_mut(index) else { return };
+        let label = metrics::Answer { route: route.name.clone(), answer: verdict.label() };
+        self.metrics.answers.get_or_create(&label).inc();
+        match self.book.answered(id, part, verdict, self.gate.hold, moment) {
+            Effect::Well => route.well(),
+            Effect::Nothing => {}
+            Effect::Throttled => route.throttled(moment.now),
+            Effect::Trouble => {
+                route.troubled(moment.now);
+                self.book.unready(index, moment);
+            }
+            Effect::NoCredit => {
+                route.overdrawn(moment.now);
+                self.book.unready(index, moment);
+            }
+            Effect::Stale => self.begin_stop(End::Superseded),
+        }
+    }
+
+    fn take_signal(&mut self, signal: Signal) {
+        let moment = self.moment();
+        match signal {
+            Signal::Up(index, session) => {
+                let Some(route) = self.routes.get_mut(index) else { return };
+                route.up(session);
+                self.reader.wake();
+                self.show_bound(index, true);
+            }
+            Signal::Down(index) => {
+                self.routes.get_mut(index).into_iter().for_each(Route::down);
+                self.book.unready(index, moment);
+                self.show_bound(index, false);
+            }
+            Signal::Refused | Signal::Wake => self.reader.wake(),
+            Signal::Credit(index, count) => {
+                if let Some(route) = self.routes.get_mut(index) {
+                    route.credits = route.credits.saturating_add(count);
+                }
+            }
+            Signal::Receipt(receipt, responder) => self.take_receipt(receipt, responder),
+        }
+    }
+
+    fn show_bound(&self, index: usize, bound: bool) {
+        let Some(route) = self.routes.get(index) else { return };
+        let label = metrics::Route { route: route.name.clone() };
+        self.metrics.bound.get_or_create(&label).set(bound.into());
+        self.ready.set(self.stopping.is_none() && self.routes.iter().any(|route| route.session.is_some()));
+    }
+
+    fn take_receipt(&mut self, receipt: Receipt, responder: Responder) {
+        match self.book.receive(receipt, responder) {
+            Met::Merged => self.count_receipt("merged"),
+            Met::Elsewhere(receipt, responder) => self.receipts.push((receipt, responder)),
+        }
+    }
+
+    /// No message is known for a receipt. Its answer may have come since the database was asked; else the connector
+    /// keeps it.
+    fn take_stray(&mut self, receipt: Receipt, responder: Responder) {
+        match self.book.receive(receipt, responder) {
+            Met::Merged => self.count_receipt("merged"),
+            Met::Elsewhere(_, responder) => {
+                self.count_receipt("unknown");
+                responder.refuse(CommandStatus::EsmeRxTAppn);
+            }
+        }
+    }
+
+    fn count_receipt(&self, outcome: &'static str) {
+        self.metrics.receipts.get_or_create(&metrics::Receipt { outcome }).inc();
+    }
+
+    /// When something is to be done although nothing happens.
+    fn next_change(&self, moment: Moment) -> Instant {
+        let changes = self
+            .routes
+            .iter()
+            .flat_map(Route::next_change)
+            .chain(self.resume_at)
+            .chain(self.book.next_due())
+            .chain(self.stopping)
+            .chain(self.book.ledger.waiting_since().map(|since| since + self.pace.gather))
+            .chain((self.book.waiting() > 0).then(|| moment.now + Duration::from_secs(1)))
+            .filter(|change| *change > moment.now);
+        changes.fold(self.reader.next_read(moment.now), Instant::min)
+    }
+}

@@ -1,0 +1,548 @@
+//! The SMSC itself: binds, submits, receipts.
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusmpp::encode::owned::Encode;
+use rusmpp::pdus::{DeliverSm, SubmitSm};
+use rusmpp::tlvs::{MessageDeliveryRequestTlvValue, TlvValue};
+use rusmpp::types::{COctetString, OctetString};
+use rusmpp::values::{DataCoding, EsmClass, MessageState};
+use rusmpp::{CommandStatus, Pdu};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::behaviour::{Behaviour, Change, Receipts};
+use super::control::{self, Inbound};
+use super::outbox::{Fate, Outbox, Parcel};
+use super::record::{Record, Stats, Submit, now_ms};
+use super::{Error, StopOnDrop};
+use crate::smpp::server::{self, BindRequest, Limits, Peer, Service};
+use crate::smpp::session::{self, Event, Incoming, Responder, Session};
+
+/// Systems that may bind; the last resort against filling the memory when anybody is let in.
+const SYSTEMS: usize = 1_000;
+
+/// How to start.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Where to listen for SMPP.
+    #[arg(long, default_value = "127.0.0.1:2775")]
+    pub listen: SocketAddr,
+    /// Where to listen for control over HTTP; no control without.
+    #[arg(long)]
+    pub control: Option<SocketAddr>,
+    /// Who may bind; anybody without.
+    #[arg(long)]
+    pub system_id: Option<String>,
+    /// With which password; any without.
+    #[arg(long, env = "BUDSTIKKE_SMSC_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// Binds at once.
+    #[arg(long, default_value_t = 100)]
+    pub max_binds: usize,
+    /// Unanswered PDUs on a bind, in each direction; then it is no longer read.
+    #[arg(long, default_value_t = 100)]
+    pub window: usize,
+    /// How many submits are remembered.
+    #[arg(long, default_value_t = 20_000)]
+    pub record: usize,
+    /// Speak TLS with this certificate chain (PEM).
+    #[arg(long, requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    /// How it behaves at first.
+    pub behaviour: Behaviour,
+}
+
+impl Default for Options {
+    /// On free ports of this machine.
+    fn default() -> Self {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            listen: free,
+            control: Some(free),
+            system_id: None,
+            password: None,
+            max_binds: 100,
+            window: 100,
+            record: 20_000,
+            tls_certificate: None,
+            tls_key: None,
+            behaviour: Behaviour::default(),
+        }
+    }
+}
+
+/// A running SMSC; it stops when dropped.
+#[derive(Debug)]
+pub struct Smsc {
+    address: SocketAddr,
+    control: Option<SocketAddr>,
+    centre: Arc<Centre>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    stop: StopOnDrop,
+}
+
+impl Smsc {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// When a port cannot be had or the certificate not be used.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let listen = async |address| {
+            let failed = |source| Error::Listen { address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let bound = listener.local_addr().map_err(failed)?;
+            Ok((listener, bound))
+        };
+        let tls = tls(&options)?;
+        let (listener, address) = listen(options.listen).await?;
+        let stop = CancellationToken::new();
+        let limits = Limits {
+            connections: options.max_binds.saturating_add(16),
+            bind_timeout: Duration::from_secs(5),
+            system_id: "simulator".to_owned(),
+            session: session::Options {
+                window: options.window,
+                unanswered: options.window,
+                ..session::Options::default()
+            },
+        };
+        let control_address = options.control;
+        let centre = Arc::new(Centre {
+            record: Mutex::new(Record::new(options.record)),
+            behaviour: watch::Sender::new(options.behaviour.clone()),
+            outboxes: Mutex::new(HashMap::new()),
+            binds: AtomicUsize::new(0),
+            sessions: AtomicU64::new(0),
+            messages: AtomicU64::new(1_000_000_000),
+            options,
+            tls,
+            stop: stop.clone(),
+        });
+        let mut tasks =
+            vec![tokio::spawn(server::serve(listener, limits, Arc::new(Arc::clone(&centre)), stop.clone()))];
+        let mut control = None;
+        if let Some(wanted) = control_address {
+            let (listener, bound) = listen(wanted).await?;
+            control = Some(bound);
+            tasks.push(tokio::spawn(control::serve(listener, Arc::clone(&centre), stop.clone())));
+        }
+        Ok(Self { address, control, centre, tasks, stop: StopOnDrop(stop) })
+    }
+
+    /// Where it listens for SMPP.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it listens for control.
+    #[must_use]
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.centre.stats()
+    }
+
+    /// The submits from `number` on that it remembers, at most 10,000.
+    #[must_use]
+    pub fn submits(&self, number: u64) -> Vec<Submit> {
+        self.centre.submits(number)
+    }
+
+    /// Sends an inbound message to a receiver; gives the number of parts, 0 when nobody is bound to receive it.
+    #[must_use]
+    pub fn inbound(&self, inbound: &Inbound) -> usize {
+        self.centre.inbound(inbound)
+    }
+
+    /// Changes its behaviour.
+    pub fn behave(&self, change: &Change) {
+        self.centre.behave(change);
+    }
+
+    /// Stops it: connections are dropped without a word.
+    pub async fn stop(self) {
+        self.stop.0.cancel();
+        for task in self.tasks {
+            let _ = task.await;
+        }
+    }
+}
+
+fn tls(options: &Options) -> Result<Option<Arc<rustls::ServerConfig>>, Error> {
+    let (Some(certificate), Some(key)) = (&options.tls_certificate, &options.tls_key) else { return Ok(None) };
+    let unfit = |error: &dyn std::fmt::Display| Error::Certificate(error.to_string());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| unfit(&error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unfit(&error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map(|config| Some(Arc::new(config)))
+        .map_err(|error| unfit(&error))
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Centre {
+    options: Options,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    behaviour: watch::Sender<Behaviour>,
+    record: Mutex<Record>,
+    outboxes: Mutex<HashMap<String, Arc<Outbox>>>,
+    binds: AtomicUsize,
+    sessions: AtomicU64,
+    messages: AtomicU64,
+    stop: CancellationToken,
+}
+
+/// A bind that was let in; gives its place back when dropped.
+#[derive(Debug)]
+pub(super) struct Bound {
+    centre: Arc<Centre>,
+    system_id: String,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.centre.binds.fetch_sub(1, Ordering::Relaxed);
+        self.centre.record().system(&self.system_id).binds -= 1;
+    }
+}
+
+/// What to answer to a submit.
+#[derive(Debug, Clone)]
+enum Verdict {
+    Accepted(String),
+    Refused(CommandStatus),
+}
+
+impl Service for Arc<Centre> {
+    type Identity = Bound;
+
+    fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.tls.clone()
+    }
+
+    async fn authenticate(&self, bind: &BindRequest, _peer: &Peer) -> Result<Bound, CommandStatus> {
+        let judged = self.judge_bind(bind);
+        let mut record = self.record();
+        match &judged {
+            Ok(bound) => {
+                record.stats.bound += 1;
+                record.system(&bound.system_id).binds += 1;
+            }
+            Err(_) => record.stats.binds_refused += 1,
+        }
+        judged
+    }
+
+    async fn serve(&self, bound: Bound, session: Session, incoming: Incoming) {
+        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let Some(outbox) = self.outbox(&bound.system_id) else { return };
+        outbox.add_session(number, &session);
+        let mut desk = Desk {
+            centre: self,
+            system_id: &bound.system_id,
+            outbox: &outbox,
+            answers: VecDeque::new(),
+            stalled: Vec::new(),
+        };
+        let _ = self.stop.run_until_cancelled(desk.work(incoming)).await;
+        outbox.remove_session(number);
+        session.close();
+    }
+}
+
+impl Centre {
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outboxes(&self) -> MutexGuard<'_, HashMap<String, Arc<Outbox>>> {
+        self.outboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judge_bind(self: &Arc<Self>, bind: &BindRequest) -> Result<Bound, CommandStatus> {
+        let wrong = |wanted: &Option<String>, given: &str| wanted.as_deref().is_some_and(|wanted| wanted != given);
+        if self.behaviour.borrow().latch {
+            return Err(CommandStatus::EsmeRbindfail);
+        }
+        if wrong(&self.options.system_id, &bind.credentials.system_id) {
+            return Err(CommandStatus::EsmeRinvsysid);
+        }
+        if wrong(&self.options.password, bind.credentials.password.expose()) {
+            return Err(CommandStatus::EsmeRinvpaswd);
+        }
+        let most = self.options.max_binds;
+        let one_more = |binds| (binds < most).then_some(binds + 1);
+        self.binds
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .map_err(|_| CommandStatus::EsmeRbindfail)?;
+        Ok(Bound { centre: Arc::clone(self), system_id: bind.credentials.system_id.clone() })
+    }
+
+    /// The outbox of a system, made at its first bind; `None` for one system too many.
+    fn outbox(self: &Arc<Self>, system_id: &str) -> Option<Arc<Outbox>> {
+        let mut outboxes = self.outboxes();
+        if let Some(outbox) = outboxes.get(system_id) {
+            return Some(Arc::clone(outbox));
+        }
+        if outboxes.len() >= SYSTEMS {
+            return None;
+        }
+        let outbox = Arc::new(Outbox::default());
+        outboxes.insert(system_id.to_owned(), Arc::clone(&outbox));
+        let (centre, running) = (Arc::clone(self), Arc::clone(&outbox));
+        tokio::spawn(async move {
+            let stop = centre.stop.clone();
+            stop.run_until_cancelled(running.run(move |fate| centre.settled(fate))).await;
+        });
+        Some(outbox)
+    }
+
+    fn settled(&self, fate: Fate) {
+        let stats = &mut self.record().stats;
+        match fate {
+            Fate::Taken { receipt } => {
+                stats.delivered += 1;
+                stats.receipts_sent += u64::from(receipt);
+            }
+            Fate::Lost => stats.lost += 1,
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let waiting = self.outboxes().values().map(|outbox| outbox.waiting()).sum();
+        Stats { binds: self.binds.load(Ordering::Relaxed), waiting, ..self.record().stats() }
+    }
+
+    pub(super) fn submits(&self, number: u64) -> Vec<Submit> {
+        self.record().since(number, 10_000)
+    }
+
+    pub(super) fn behaviour(&self) -> Behaviour {
+        self.behaviour.borrow().clone()
+    }
+
+    pub(super) fn behave(&self, change: &Change) {
+        self.behaviour.send_modify(|behaviour| behaviour.apply(change));
+        if change.drop_connections {
+            for outbox in self.outboxes().values() {
+                outbox.drop_sessions();
+            }
+        }
+    }
+
+    pub(super) fn inbound(&self, inbound: &Inbound) -> usize {
+        let outbox = self.outboxes().values().find(|outbox| outbox.has_receiver()).cloned();
+        let Some(outbox) = outbox else { return 0 };
+        let parts = inbound.parts();
+        let count = parts.len();
+        for pdu in parts {
+            let number = self.messages.fetch_add(1, Ordering::Relaxed);
+            let parcel = Parcel { due: Instant::now(), number, receipt: false, tries: 0, pdu: Box::new(pdu) };
+            if !outbox.put(parcel) {
+                self.settled(Fate::Lost);
+            }
+        }
+        count
+    }
+
+    fn judge(&self, submit: &SubmitSm, system_id: &str, behaviour: &Behaviour) -> (Verdict, u64) {
+        let mut record = self.record();
+        let number = record.stats.submitted;
+        let busy = record.came(system_id);
+        // Evenly spread instead of by chance, so that tests can count.
+        let strikes = |percent: u8| (number + 1) * u64::from(percent) / 100 > number * u64::from(percent) / 100;
+        #[expect(clippy::cast_precision_loss, reason = "at most as many as arrive in a second")]
+        let too_many = behaviour.rate > 0.0 && busy as f64 > behaviour.rate + (behaviour.rate / 20.0).max(1.0);
+        let message = self.messages.fetch_add(1, Ordering::Relaxed);
+        let verdict = if too_many || strikes(behaviour.throttle_percent) {
+            record.stats.throttled += 1;
+            Verdict::Refused(CommandStatus::EsmeRthrottled)
+        } else if strikes(behaviour.error_percent) {
+            record.stats.refused += 1;
+            Verdict::Refused(CommandStatus::EsmeRsubmitfail)
+        } else {
+            if behaviour.stall {
+                record.stats.stalled += 1;
+            } else {
+                record.stats.accepted += 1;
+                record.system(system_id).accepted += 1;
+            }
+            Verdict::Accepted(behaviour.id_format.answer(message))
+        };
+        let (status, message_id) = match &verdict {
+            _ if behaviour.stall => (None, None),
+            Verdict::Accepted(id) => (Some(0), Some(id.clone())),
+            Verdict::Refused(status) => (Some((*status).into()), None),
+        };
+        record.keep(Submit {
+            number,
+            at_ms: now_ms(),
+            system_id: system_id.to_owned(),
+            source: c_string(submit.source_addr.as_ref()),
+            destination: c_string(submit.destination_addr.as_ref()),
+            esm_class: submit.esm_class.into(),
+            data_coding: submit.data_coding.into(),
+            registered_delivery: submit.registered_delivery.into(),
+            short_message: text(submit).iter().map(|octet| format!("{octet:02x}")).collect(),
+            tlvs: submit.tlvs().iter().map(|tlv| tlv.tag().into()).collect(),
+            status,
+            message_id,
+        });
+        (verdict, message)
+    }
+}
+
+/// What one session is busy with.
+struct Desk<'a> {
+    centre: &'a Centre,
+    system_id: &'a str,
+    outbox: &'a Outbox,
+    /// Answers that wait out the latency; they leave in the order in which they came.
+    answers: VecDeque<(Instant, Responder, Verdict)>,
+    /// Submits taken while stalling; answered when that ends.
+    stalled: Vec<(Responder, Verdict)>,
+}
+
+impl Desk<'_> {
+    async fn work(&mut self, mut incoming: Incoming) {
+        let mut behaviour = self.centre.behaviour.subscribe();
+        loop {
+            let due = self.answers.front().map(|(due, ..)| *due);
+            tokio::select! {
+                event = incoming.next() => match event {
+                    Some(Event::Request(request)) => match request.pdu {
+                        Pdu::SubmitSm(submit) => self.submit(&submit, request.responder, &behaviour.borrow()),
+                        _ => request.responder.refuse(CommandStatus::EsmeRinvcmdid),
+                    },
+                    Some(Event::Notice(_)) => {}
+                    None => return,
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    if let Some((_, responder, verdict)) = self.answers.pop_front() {
+                        answer(responder, verdict);
+                    }
+                }
+                Ok(()) = behaviour.changed() => {
+                    if !behaviour.borrow().stall {
+                        let now = Instant::now();
+                        self.answers.extend(self.stalled.drain(..).map(|(responder, verdict)| (now, responder, verdict)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn submit(&mut self, submit: &SubmitSm, responder: Responder, behaviour: &Behaviour) {
+        let (verdict, message) = self.centre.judge(submit, self.system_id, behaviour);
+        let latency = Duration::from_millis(behaviour.latency_ms);
+        if matches!(verdict, Verdict::Accepted(_))
+            && let Some(receipt) = receipt(submit, message, behaviour)
+        {
+            let due = Instant::now() + latency + Duration::from_millis(behaviour.receipt_delay_ms);
+            let parcel = Parcel { due, number: message, receipt: true, tries: 0, pdu: Box::new(receipt) };
+            if !self.outbox.put(parcel) {
+                self.centre.settled(Fate::Lost);
+            }
+        }
+        if behaviour.stall {
+            self.stalled.push((responder, verdict));
+        } else if latency.is_zero() && self.answers.is_empty() {
+            answer(responder, verdict);
+        } else {
+            self.answers.push_back((Instant::now() + latency, responder, verdict));
+        }
+    }
+}
+
+fn answer(responder: Responder, verdict: Verdict) {
+    match verdict {
+        Verdict::Accepted(id) => responder.accept(&id),
+        Verdict::Refused(status) => responder.refuse(status),
+    }
+}
+
+/// The receipt of an accepted submit, if it asked for one and one is to be sent.
+fn receipt(submit: &SubmitSm, message: u64, behaviour: &Behaviour) -> Option<DeliverSm> {
+    let delivered = ("DELIVRD", MessageState::Delivered, 0);
+    let undelivered = ("UNDELIV", MessageState::Undeliverable, 27);
+    let (word, state, error) = match (behaviour.receipts, message % 20) {
+        (Receipts::None, _) => return None,
+        (Receipts::Failed, _) | (Receipts::Mix, 3 | 13) => undelivered,
+        (Receipts::Mix, 8) => ("EXPIRED", MessageState::Expired, 8),
+        (Receipts::Mix, 18) => ("REJECTD", MessageState::Rejected, 11),
+        (Receipts::Delivered | Receipts::Mix, _) => delivered,
+    };
+    match u8::from(submit.registered_delivery) & 3 {
+        1 => {}
+        2 if state != MessageState::Delivered => {}
+        3 if state == MessageState::Delivered => {}
+        _ => return None,
+    }
+    let date = crate::domain::copenhagen_day(jiff::Timestamp::from_millisecond(now_ms()).ok()?).strftime("%y%m%d0000");
+    let done = u8::from(state == MessageState::Delivered);
+    let text = format!(
+        "id:{} sub:001 dlvrd:00{done} submit date:{date} done date:{date} stat:{word} err:{error:03} text:",
+        behaviour.id_format.receipt(message)
+    );
+    let mut receipt = DeliverSm::builder()
+        .source_addr_ton(submit.dest_addr_ton)
+        .source_addr_npi(submit.dest_addr_npi)
+        .source_addr(submit.destination_addr.clone())
+        .dest_addr_ton(submit.source_addr_ton)
+        .dest_addr_npi(submit.source_addr_npi)
+        .destination_addr(submit.source_addr.clone())
+        // Contains a receipt.
+        .esm_class(EsmClass::from(0b100))
+        .data_coding(DataCoding::McSpecific)
+        .short_message(OctetString::from_vec(text.into_bytes()).ok()?)
+        .build();
+    if let Some(id) = behaviour.id_format.tlv(message) {
+        receipt.push_tlv(MessageDeliveryRequestTlvValue::ReceiptedMessageId(COctetString::from_str(&id).ok()?));
+        receipt.push_tlv(MessageDeliveryRequestTlvValue::MessageState(state));
+    }
+    Some(receipt)
+}
+
+/// short_message, or message_payload without one.
+fn text(submit: &SubmitSm) -> Vec<u8> {
+    let short = submit.short_message().as_ref();
+    if !short.is_empty() {
+        return short.to_vec();
+    }
+    let payload = submit.tlvs().iter().find_map(|tlv| match tlv.value() {
+        Some(TlvValue::MessagePayload(payload)) => Some(payload),
+        _ => None,
+    });
+    let mut octets = bytes::BytesMut::new();
+    if let Some(payload) = payload {
+        payload.encode(&mut octets);
+    }
+    octets.to_vec()
+}
+
+fn c_string(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets.strip_suffix(&[0]).unwrap_or(octets)).into_owned()
+}

@@ -1,0 +1,186 @@
+//! Exact pacing. An upstream's rate is a contract: one more in a second is refused or fined, one less is money lost.
+//!
+//! Two rules together: no second (or, for rates that are no whole number, no stretch that is one) ever holds more
+//! than its number, whatever was late; and sends are spread evenly, with just so much catching up that timer
+//! granularity costs nothing.
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// How far a late sender may catch up by sending closer together.
+const CATCH_UP: Duration = Duration::from_millis(50);
+
+/// So many in each stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    count: usize,
+    stretch: Duration,
+}
+
+impl Rate {
+    /// The slowest rate: one in a hundred seconds.
+    pub const LEAST: f64 = 0.01;
+    /// The fastest rate.
+    pub const MOST: f64 = 100_000.0;
+
+    /// So many a second; a rate outside [`Rate::LEAST`]..=[`Rate::MOST`] is brought inside.
+    #[must_use]
+    pub fn per_second(rate: f64) -> Self {
+        let rate = if rate.is_nan() { Self::LEAST } else { rate.clamp(Self::LEAST, Self::MOST) };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
+        let count = rate.ceil() as usize;
+        #[expect(clippy::cast_precision_loss, reason = "at most 100,000")]
+        let stretch = Duration::from_secs_f64(count as f64 / rate);
+        Self { count, stretch }
+    }
+
+    fn interval(self) -> Duration {
+        self.stretch.div_f64(self.count.max(1) as f64)
+    }
+}
+
+/// Says when the next one may go.
+#[derive(Debug)]
+pub struct Pacer {
+    rate: Rate,
+    /// When the last ones went, at most `rate.count` of them.
+    sent: VecDeque<Instant>,
+    /// When the next one is due by even spacing.
+    due: Option<Instant>,
+}
+
+impl Pacer {
+    /// A pacer that has sent nothing yet.
+    #[must_use]
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, sent: VecDeque::new(), due: None }
+    }
+
+    /// Changes the rate from now on; what went before still counts.
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+        let surplus = self.sent.len().saturating_sub(rate.count);
+        self.sent.drain(..surplus);
+    }
+
+    /// When the next one may go; never later than needed, possibly in the past.
+    #[must_use]
+    pub fn next(&self) -> Option<Instant> {
+        let full = self.sent.len() >= self.rate.count;
+        let room = self.sent.front().filter(|_| full).map(|oldest| *oldest + self.rate.stretch);
+        room.max(self.due)
+    }
+
+    /// Takes the permission to send one `now`, if there is one.
+    pub fn try_take(&mut self, now: Instant) -> bool {
+        if self.next().is_some_and(|next| next > now) {
+            return false;
+        }
+        while self.sent.len() >= self.rate.count {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(now);
+        // Late by up to CATCH_UP is made good; idle time is not saved up.
+        let due = self.due.unwrap_or(now).max(now.checked_sub(CATCH_UP).unwrap_or(now));
+        self.due = Some(due + self.rate.interval());
+        true
+    }
+
+    /// Waits until one may go, and takes the permission. Dropping the future takes nothing.
+    pub async fn take(&mut self) {
+        while !self.try_take(Instant::now()) {
+            match self.next() {
+                Some(next) => sleep_until(next).await,
+                None => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Sends whenever it may for `seconds`, waking late by up to `late` as `lateness` says; gives the times.
+    fn run(pacer: &mut Pacer, begin: Instant, seconds: f64, lateness: &[Duration]) -> Vec<Instant> {
+        let (mut now, mut times) = (begin, Vec::new());
+        let mut late = lateness.iter().cycle();
+        while now < begin + Duration::from_secs_f64(seconds) {
+            if pacer.try_take(now) {
+                times.push(now);
+            } else {
+                let next = pacer.next().expect("something was sent");
+                now = next.max(now) + late.next().copied().unwrap_or_default();
+            }
+        }
+        times
+    }
+
+    /// The most that any stretch of a second holds.
+    fn densest(times: &[Instant]) -> usize {
+        let within =
+            |at: usize| times[at..].iter().take_while(|time| **time - times[at] < Duration::from_secs(1)).count();
+        (0..times.len()).map(within).max().unwrap_or(0)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn no_second_holds_more_than_the_rate_and_nearly_all_of_it_is_used(
+            rate in prop_oneof![Just(1.0), Just(10.0), Just(20.0), 0.5..30.0_f64, 30.0..2_000.0_f64],
+            late in prop::collection::vec(0_u64..2_000, 1..50),
+        ) {
+            let late: Vec<_> = late.into_iter().map(Duration::from_micros).collect();
+            let mut pacer = Pacer::new(Rate::per_second(rate));
+            let seconds = if rate < 30.0 { 60.0 } else { 8.0 };
+            let times = run(&mut pacer, Instant::now(), seconds, &late);
+            prop_assert!(densest(&times) as f64 <= rate.ceil(), "{} at {rate}/s", densest(&times));
+            // One more than whole intervals fit, and one less may be due just after the end.
+            prop_assert!(times.len() as f64 + 1.0 >= 0.98 * rate * seconds, "{} of {}", times.len(), rate * seconds);
+        }
+    }
+
+    #[test]
+    fn sends_are_spread_not_bunched() {
+        let mut pacer = Pacer::new(Rate::per_second(10.0));
+        let times = run(&mut pacer, Instant::now(), 3.0, &[Duration::ZERO]);
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(99)), "{times:?}");
+    }
+
+    #[test]
+    fn idle_time_is_not_saved_up() {
+        let mut pacer = Pacer::new(Rate::per_second(10.0));
+        let begin = Instant::now();
+        run(&mut pacer, begin, 1.0, &[Duration::ZERO]);
+        let times = run(&mut pacer, begin + Duration::from_secs(60), 0.3, &[Duration::ZERO]);
+        assert!(times.len() <= 4, "{times:?}");
+    }
+
+    #[test]
+    fn a_new_rate_counts_what_went_before() {
+        let begin = Instant::now();
+        let mut pacer = Pacer::new(Rate::per_second(100.0));
+        let mut times = run(&mut pacer, begin, 1.0, &[Duration::ZERO]);
+        pacer.set_rate(Rate::per_second(5.0));
+        times.extend(run(&mut pacer, begin + Duration::from_secs(1), 3.0, &[Duration::ZERO]));
+        let after: Vec<_> = times.iter().copied().filter(|time| *time >= begin + Duration::from_secs(1)).collect();
+        assert!(densest(&after) <= 5, "{}", densest(&after));
+        assert!(densest(&times) <= 100, "{}", densest(&times));
+        pacer.set_rate(Rate::per_second(50.0));
+        let times = run(&mut pacer, begin + Duration::from_secs(10), 2.0, &[Duration::ZERO]);
+        assert!(times.len() >= 98, "{}", times.len());
+    }
+
+    #[tokio::test]
+    async fn taking_waits_its_turn() {
+        let mut pacer = Pacer::new(Rate::per_second(50.0));
+        let begun = Instant::now();
+        for _ in 0..6 {
+            pacer.take().await;
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(99), "{:?}", begun.elapsed());
+    }
+}

@@ -1,0 +1,147 @@
+//! SQL by aggregate, and the migrations. Roles come here for every question to PostgreSQL; what a login may see is
+//! decided there (`migrations/0003_isolation.sql`), not here.
+pub mod accept;
+pub mod accounts;
+pub mod claim;
+pub mod credentials;
+pub mod history;
+pub mod inbound;
+pub mod logins;
+pub mod migrate;
+pub mod partitions;
+pub mod receipts;
+pub mod receipts_upstream;
+pub mod results;
+pub mod routes;
+pub mod scram;
+pub mod shares;
+pub mod wake;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use zeroize::Zeroizing;
+
+/// Where a database is and how to log in. Comes from a Secret's file; `Debug` shows host and login, never the password.
+#[derive(Clone)]
+pub struct Dsn {
+    options: PgConnectOptions,
+    password: Zeroizing<String>,
+}
+
+/// Why a database's address could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DsnError {
+    /// The Secret's file.
+    #[error("read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not of the form `postgres://login:password@host:port/database`. The text itself is secret.
+    #[error("parse the database URL: want postgres://login:password@host:port/database")]
+    Parse,
+}
+
+impl Dsn {
+    /// Parses `postgres://login:password@host:port/database`.
+    ///
+    /// # Errors
+    /// When it is not of that form.
+    pub fn parse(url: &str) -> Result<Self, DsnError> {
+        let url = url.trim();
+        let options = url.parse::<PgConnectOptions>().map_err(|_| DsnError::Parse)?;
+        let parsed = url::Url::parse(url).map_err(|_| DsnError::Parse)?;
+        let password = percent_encoding::percent_decode_str(parsed.password().unwrap_or_default())
+            .decode_utf8()
+            .map_err(|_| DsnError::Parse)?
+            .into_owned();
+        Ok(Self { options, password: Zeroizing::new(password) })
+    }
+
+    /// Reads it from a file that a Secret is mounted at. Where a `ca.crt` stands beside it, the server must show a
+    /// certificate from that authority.
+    ///
+    /// # Errors
+    /// When the file cannot be read or parsed.
+    pub fn read(path: &Path) -> Result<Self, DsnError> {
+        let text = std::fs::read_to_string(path).map_err(|source| DsnError::Read { path: path.to_owned(), source })?;
+        let authority = path.with_file_name("ca.crt");
+        Ok(Self::parse(&text)?.verified_by(authority.exists().then_some(authority.as_path())))
+    }
+
+    /// Demands TLS with a certificate from `ca`, valid for the host's name (D8). Without it the URL's own `sslmode` holds.
+    #[must_use]
+    pub fn verified_by(mut self, ca: Option<&Path>) -> Self {
+        if let Some(ca) = ca {
+            self.options = self.options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca);
+        }
+        self
+    }
+
+    /// The login's name.
+    #[must_use]
+    pub fn login(&self) -> &str {
+        self.options.get_username()
+    }
+
+    pub(crate) fn password(&self) -> &str {
+        &self.password
+    }
+
+    pub(crate) fn options(&self, schema: &str, application_name: &str) -> PgConnectOptions {
+        self.options
+            .clone()
+            .application_name(application_name)
+            .options([("search_path", schema)])
+            .log_statements(tracing::log::LevelFilter::Trace)
+            .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)
+    }
+}
+
+impl std::fmt::Debug for Dsn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Dsn({}@{}:{}/{})",
+            self.login(),
+            self.options.get_host(),
+            self.options.get_port(),
+            self.options.get_database().unwrap_or_default()
+        )
+    }
+}
+
+/// A pool on the data instance. Connects when it is first used, so that a role starts while its database is away; gives
+/// up on a caller after 5 s; keeps no idle connection for longer than 30 s.
+#[must_use]
+pub fn connect(dsn: &Dsn, max_connections: u32, application_name: &str) -> PgPool {
+    pool(max_connections, dsn.options("budstikke", application_name))
+}
+
+/// Gives a pool another address or password for the connections to come; those that stand stay.
+pub fn readdress(pool: &PgPool, dsn: &Dsn, application_name: &str) {
+    pool.set_connect_options(dsn.options("budstikke", application_name));
+}
+
+pub(crate) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(Duration::from_secs(5))
+        .idle_timeout(Duration::from_secs(30))
+        .connect_lazy_with(options)
+}
+
+/// Whether every migration this binary knows has run. A newer schema serves too: it is made so that the version before
+/// works on it.
+///
+/// # Errors
+/// When the database does not answer, or has no schema yet.
+pub async fn schema_is_recent(pool: &PgPool) -> Result<bool, sqlx::Error> {
+    let version: Option<i64> = sqlx::query_scalar("select schema_version()").fetch_one(pool).await?;
+    Ok(version >= migrate::newest())
+}

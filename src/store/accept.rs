@@ -1,0 +1,206 @@
+//! Takes messages in. A call is answered only after its queue rows and its idempotency key are committed.
+//!
+//! Calls that arrive while others are being committed wait for one another and share the next commit, whoever their
+//! tenant is (`group`): under load a commit carries many calls, and without load a call waits for nobody. Each call
+//! still has an outcome of its own: a suspension, a spent quota or a used key refuses that call alone, and should a
+//! group fail, its calls are tried one by one.
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use sqlx::PgPool;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::wake::Waker;
+use crate::domain::{BatchId, MessageId, MilliOre, Parts, TenantId};
+
+mod group;
+
+/// Calls that may wait for a commit; beyond it a caller is told to come again.
+const WAITING_CALLS: usize = 1024;
+/// Messages after which a group takes in no further call.
+const GROUP_MESSAGES: usize = 1000;
+/// Groups being committed at the same time: a large call does not hold up all small ones.
+const LANES: usize = 2;
+/// How long a caller waits for room and for its commit.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One call's messages, encrypted and ready to be stored.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The batch its messages form.
+    pub batch: BatchId,
+    /// The Copenhagen day of accept: partition, log key and quota go by it.
+    pub day: Date,
+    /// `sendAt`.
+    pub not_before: Option<Timestamp>,
+    /// When it is too late for them.
+    pub expires_at: Timestamp,
+    /// Name of the key that opens the bodies.
+    pub queue_key: String,
+    /// Name of the key that opens the entries; `None` where nothing is logged (D4).
+    pub log_key: Option<String>,
+    /// The `Idempotency-Key`, when the caller gave one.
+    pub repeat: Option<Repeat>,
+    /// At least one.
+    pub messages: Vec<Message>,
+}
+
+/// One queue row's own part.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Made at the same millisecond as its batch's id.
+    pub id: MessageId,
+    /// How many parts were counted.
+    pub parts: Parts,
+    /// Price of one part.
+    pub price: MilliOre,
+    /// The sealed [`crate::domain::Body`].
+    pub body: Vec<u8>,
+    /// The sealed [`crate::domain::Entry`] and the number's keyed hash; `None` where nothing is logged.
+    pub logged: Option<Logged>,
+}
+
+/// What history will hold of a message.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// The sealed entry.
+    pub entry: Vec<u8>,
+    /// Finds the number without showing it.
+    pub number_hash: [u8; 16],
+}
+
+/// What makes a call safe to repeat. Both hashes are keyed: the database cannot read a number back from them.
+#[derive(Debug, Clone)]
+pub struct Repeat {
+    /// Of the `Idempotency-Key`.
+    pub key_hash: [u8; 32],
+    /// Of the body it came with.
+    pub body_hash: [u8; 32],
+    /// What a repetition is answered; free of numbers and texts.
+    pub answer: serde_json::Value,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Committed.
+    Accepted,
+    /// The same call was accepted before, with this answer; nothing new was stored.
+    Repeated(serde_json::Value),
+    /// The key was used with another body; nothing was stored.
+    KeyReused,
+    /// The tenant may not send (A2, A3, A5, B6); nothing was stored.
+    Refused {
+        /// The enforcement's stable word.
+        code: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The day's quota has no room for all of the call's messages; nothing was stored.
+    OverQuota {
+        /// Messages a day.
+        limit: i32,
+    },
+}
+
+/// Why a call has no outcome.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Too many calls wait for the database; nothing was stored.
+    #[error("too many calls are waiting for the database")]
+    Overloaded,
+    /// The database could not be asked; nothing was stored.
+    #[error("store the messages: {0}")]
+    Store(#[source] Arc<sqlx::Error>),
+    /// The answer to the commit is missing: the messages may be stored or not.
+    #[error("commit the messages: the outcome is unknown")]
+    Commit,
+}
+
+struct Waiting {
+    call: Call,
+    answer: oneshot::Sender<Result<Outcome, Error>>,
+}
+
+/// Takes calls in and commits them in groups. Cheap to clone; stops with its last clone, after what waits is stored.
+#[derive(Debug, Clone)]
+pub struct Acceptor {
+    waiting: mpsc::Sender<Waiting>,
+}
+
+impl Acceptor {
+    /// Starts committing on `pool`, at most two connections at a time; `waker` is told of each accepted tenant.
+    #[must_use]
+    pub fn start(pool: &PgPool, waker: &Waker) -> Self {
+        let (waiting, calls) = mpsc::channel(WAITING_CALLS);
+        let calls = Arc::new(Mutex::new(calls));
+        for _ in 0..LANES {
+            tokio::spawn(lane(pool.clone(), Arc::clone(&calls), waker.clone()));
+        }
+        Self { waiting }
+    }
+
+    /// Stores a call. When the caller goes away meanwhile, the call is stored all the same.
+    ///
+    /// # Errors
+    /// When there is no outcome, or none is known.
+    pub async fn accept(&self, call: Call) -> Result<Outcome, Error> {
+        let (answer, outcome) = oneshot::channel();
+        self.waiting.try_send(Waiting { call, answer }).map_err(|_| Error::Overloaded)?;
+        match tokio::time::timeout(PATIENCE, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(Error::Commit),
+        }
+    }
+}
+
+async fn lane(pool: PgPool, calls: Arc<Mutex<mpsc::Receiver<Waiting>>>, waker: Waker) {
+    while let Some(group) = gather(&calls).await {
+        let (calls, answers): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|waiting| (waiting.call, waiting.answer)).unzip();
+        let outcomes = store(&pool, &calls).await;
+        for ((call, answer), outcome) in calls.iter().zip(answers).zip(outcomes) {
+            if matches!(outcome, Ok(Outcome::Accepted)) {
+                waker.wake(call.tenant);
+            }
+            // A caller that gave up still has its messages stored; its repetition finds them by the key.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+/// The next call, and all that wait behind it, up to a group's size.
+async fn gather(calls: &Mutex<mpsc::Receiver<Waiting>>) -> Option<Vec<Waiting>> {
+    let mut calls = calls.lock().await;
+    let first = calls.recv().await?;
+    let mut messages = first.call.messages.len();
+    let mut group = vec![first];
+    while messages < GROUP_MESSAGES {
+        let Ok(next) = calls.try_recv() else { break };
+        messages += next.call.messages.len();
+        group.push(next);
+    }
+    Some(group)
+}
+
+/// Stores a group; one outcome for each call, in order. What the database says about the group as a whole may be the
+/// fault of one call: then each is tried by itself.
+async fn store(pool: &PgPool, calls: &[Call]) -> Vec<Result<Outcome, Error>> {
+    match group::store(pool, calls).await {
+        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+        Err(Error::Store(error)) if calls.len() > 1 && error.as_database_error().is_some() => {
+            tracing::warn!(%error, calls = calls.len(), "a group of calls failed; trying them one by one");
+            let mut outcomes = Vec::with_capacity(calls.len());
+            for call in calls {
+                let outcome = group::store(pool, std::slice::from_ref(call)).await;
+                outcomes.push(outcome.and_then(|outcome| outcome.into_iter().next().ok_or(Error::Commit)));
+            }
+            outcomes
+        }
+        Err(error) => calls.iter().map(|_| Err(error.clone())).collect(),
+    }
+}

@@ -1,0 +1,29 @@
+//! Public keys that connectors seal a day's inbound to; the private halves are in the keyring.
+use jiff_sqlx::ToSqlx as _;
+use sqlx::PgPool;
+
+use super::Error;
+use crate::domain::TenantId;
+use crate::keyring::PublicDay;
+
+/// Publishes the keys of these days. A day's key never changes.
+///
+/// # Errors
+/// When the database says no.
+pub async fn publish_keys(pool: &PgPool, TenantId(tenant): TenantId, days: &[PublicDay]) -> Result<(), Error> {
+    let dates: Vec<jiff_sqlx::Date> = days.iter().map(|day| day.day.to_sqlx()).collect();
+    let names: Vec<String> = days.iter().map(|day| day.name.clone()).collect();
+    let keys: Vec<Vec<u8>> = days.iter().map(|day| day.key.to_vec()).collect();
+    sqlx::query!(
+        "insert into public_key (tenant_id, day, key_name, key)
+         select $1, * from unnest($2::date[], $3::text[], $4::bytea[]) on conflict do nothing",
+        tenant,
+        &dates as &[jiff_sqlx::Date],
+        &names,
+        &keys,
+    )
+    .execute(pool)
+    .await
+    .map(|_| ())
+    .map_err(Error::PublishKeys)
+}

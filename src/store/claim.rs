@@ -1,0 +1,273 @@
+//! The sender's side of the queue: which messages come next, and the flights that say which of them may be on their
+//! way. A message is in a flight from before its submit until its result is stored, so that after a crash the flights
+//! alone are of unknown fate.
+use jiff_sqlx::{Timestamp, ToSqlx as _};
+use sqlx::{PgExecutor, PgPool};
+use uuid::Uuid;
+
+use crate::domain::{MessageId, RouteId, TenantId};
+
+/// What the database would not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No epoch was given.
+    #[error("begin an epoch: {0}")]
+    Begin(#[source] sqlx::Error),
+    /// The login belongs to no tenant.
+    #[error("the database login belongs to no tenant")]
+    NoTenant,
+    /// Older flights were not taken over.
+    #[error("take over the flights of older epochs: {0}")]
+    Adopt(#[source] sqlx::Error),
+    /// The gate was not read.
+    #[error("ask whether messages may be sent: {0}")]
+    Gate(#[source] sqlx::Error),
+    /// The queue was not read.
+    #[error("read the queue: {0}")]
+    Read(#[source] sqlx::Error),
+    /// No flight was begun.
+    #[error("begin a flight: {0}")]
+    Launch(#[source] sqlx::Error),
+}
+
+/// Whether this sender may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// No newer sender of the tenant has begun.
+    pub newest: bool,
+    /// The tenant may send.
+    pub may_send: bool,
+    /// Messages of unknown fate are held for a decision, not sent again.
+    pub hold: bool,
+}
+
+/// A message of the queue, still sealed.
+#[derive(Debug)]
+pub struct Queued {
+    /// Which.
+    pub id: MessageId,
+    /// In how many parts it was accepted.
+    pub parts: u8,
+    /// When it is too late for it.
+    pub expires_at: jiff::Timestamp,
+    /// The key that opens `body`.
+    pub queue_key: String,
+    /// The sealed [`crate::domain::content::Body`].
+    pub body: Vec<u8>,
+}
+
+/// A flight that a sender before this one began and did not finish.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Its identity from now on.
+    pub flight: Uuid,
+    /// Its messages that are still queued.
+    pub ids: Vec<MessageId>,
+}
+
+/// What [`launch`] found.
+#[derive(Debug)]
+pub struct Launched {
+    /// Whether this sender may go on.
+    pub gate: Gate,
+    /// The messages that are in the flight now; those missing left the queue meanwhile. Empty: there is no flight.
+    pub ids: Vec<MessageId>,
+}
+
+/// Takes the tenant's next epoch; every older sender may claim nothing from here on.
+///
+/// # Errors
+/// When the database says no.
+pub async fn begin(pool: &PgPool) -> Result<i64, Error> {
+    let epoch = sqlx::query_scalar!("select sender_begin()").fetch_one(pool).await.map_err(Error::Begin)?;
+    epoch.ok_or(Error::NoTenant)
+}
+
+/// Whether this sender may go on.
+///
+/// # Errors
+/// When the database says no.
+pub async fn gate(db: impl PgExecutor<'_>, epoch: i64) -> Result<Gate, Error> {
+    let row = sqlx::query!(
+        r#"select coalesce(newest, false) as "newest!", coalesce(may_send, false) as "may_send!",
+                  coalesce(crash_policy = 'hold', true) as "hold!"
+           from sender_gate($1)"#,
+        epoch
+    )
+    .fetch_one(db)
+    .await
+    .map_err(Error::Gate)?;
+    Ok(Gate { newest: row.newest, may_send: row.may_send, hold: row.hold })
+}
+
+/// Takes over what older epochs left in flight. Under `hold`, and for a flight begun more than `attempts` times (it
+/// seems to crash its sender), the messages are held; the other flights go on under this epoch. Returns those, and how
+/// many messages are held.
+///
+/// # Errors
+/// When the database says no; then nothing has changed.
+pub async fn adopt(
+    pool: &PgPool,
+    tenant: TenantId,
+    epoch: i64,
+    hold: bool,
+    attempts: i16,
+) -> Result<(Vec<Adopted>, u64), Error> {
+    let mut transaction = pool.begin().await.map_err(Error::Adopt)?;
+    let held = sqlx::query!(
+        "with old as (
+            delete from flight where tenant_id = $1 and epoch < $2 and ($3 or attempt > $4) returning message_ids
+        )
+        update queue set state = 1
+        where tenant_id = $1 and state = 0 and message_id in (select unnest(message_ids) from old)",
+        tenant.0,
+        epoch,
+        hold,
+        attempts
+    )
+    .execute(&mut *transaction)
+    .await
+    .map_err(Error::Adopt)?
+    .rows_affected();
+    let rows = sqlx::query!(
+        r#"with old as (
+            delete from flight where tenant_id = $1 and epoch < $2
+            returning route_id, attempt, array(
+                select q.message_id from queue q
+                where q.tenant_id = $1 and q.state = 0 and q.message_id = any (flight.message_ids) order by q.message_id
+            ) as still
+        )
+        insert into flight (tenant_id, flight_id, epoch, route_id, message_ids, attempt)
+        select $1, gen_random_uuid(), $2, route_id, still, attempt + 1 from old where cardinality(still) > 0
+        returning flight_id, message_ids"#,
+        tenant.0,
+        epoch
+    )
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(Error::Adopt)?;
+    transaction.commit().await.map_err(Error::Adopt)?;
+    let adopted = rows.into_iter().map(|row| Adopted { flight: row.flight_id, ids: ids(row.message_ids) }).collect();
+    Ok((adopted, held))
+}
+
+/// Up to `most` messages after `after` that are due at `now`, oldest first, without those that the sender has already.
+///
+/// # Errors
+/// When the database says no.
+pub async fn read(
+    pool: &PgPool,
+    tenant: TenantId,
+    after: MessageId,
+    have: &[Uuid],
+    now: jiff::Timestamp,
+    most: i64,
+) -> Result<Vec<Queued>, Error> {
+    let rows = sqlx::query!(
+        r#"select message_id, parts, expires_at as "expires_at: Timestamp", queue_key, body
+           from queue
+           where tenant_id = $1 and message_id > $2 and state = 0 and (not_before is null or not_before <= $4)
+             and message_id not in (select unnest($3::uuid[]))
+           order by message_id limit $5"#,
+        tenant.0,
+        after.0,
+        have,
+        now.to_sqlx() as Timestamp,
+        most
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(Error::Read)?;
+    let queued = rows.into_iter().map(|row| Queued {
+        id: MessageId(row.message_id),
+        parts: u8::try_from(row.parts).unwrap_or(u8::MAX),
+        expires_at: row.expires_at.to_jiff(),
+        queue_key: row.queue_key,
+        body: row.body,
+    });
+    Ok(queued.collect())
+}
+
+/// The messages of `ids` that are still queued, as [`read`] gives them: what an adopted flight holds.
+///
+/// # Errors
+/// When the database says no.
+pub async fn read_these(pool: &PgPool, tenant: TenantId, ids: &[Uuid]) -> Result<Vec<Queued>, Error> {
+    let rows = sqlx::query!(
+        r#"select message_id, parts, expires_at as "expires_at: Timestamp", queue_key, body
+           from queue where tenant_id = $1 and message_id = any ($2) and state = 0 order by message_id"#,
+        tenant.0,
+        ids
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(Error::Read)?;
+    let queued = rows.into_iter().map(|row| Queued {
+        id: MessageId(row.message_id),
+        parts: u8::try_from(row.parts).unwrap_or(u8::MAX),
+        expires_at: row.expires_at.to_jiff(),
+        queue_key: row.queue_key,
+        body: row.body,
+    });
+    Ok(queued.collect())
+}
+
+/// When the next scheduled message after `now` is due; `None` where none is scheduled.
+///
+/// # Errors
+/// When the database says no.
+pub async fn next_due(pool: &PgPool, tenant: TenantId, now: jiff::Timestamp) -> Result<Option<jiff::Timestamp>, Error> {
+    let due = sqlx::query_scalar!(
+        r#"select min(not_before) as "due: Timestamp" from queue where tenant_id = $1 and state = 0 and not_before > $2"#,
+        tenant.0,
+        now.to_sqlx() as Timestamp
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(Error::Read)?;
+    Ok(due.map(Timestamp::to_jiff))
+}
+
+/// Puts messages in a flight, if this sender still may: one statement, committed when this returns. The gate's locks
+/// make a suspension or a newer sender wait for it, or be seen by it.
+///
+/// # Errors
+/// When the database says no; the flight may exist all the same.
+pub async fn launch(
+    pool: &PgPool,
+    tenant: TenantId,
+    epoch: i64,
+    flight: Uuid,
+    route: RouteId,
+    wanted: &[Uuid],
+) -> Result<Launched, Error> {
+    let row = sqlx::query!(
+        r#"with gate as materialized (
+            select coalesce(newest, false) as newest, coalesce(may_send, false) as may_send,
+                   coalesce(crash_policy = 'hold', true) as hold
+            from sender_gate($2)
+        ), still as materialized (
+            select q.message_id from gate, queue q
+            where gate.newest and gate.may_send and q.tenant_id = $1 and q.message_id = any ($5) and q.state = 0
+        ), flown as (
+            insert into flight (tenant_id, flight_id, epoch, route_id, message_ids)
+            select $1, $3, $2, $4, array_agg(message_id) from still having count(*) > 0
+        )
+        select newest as "newest!", may_send as "may_send!", hold as "hold!",
+               array(select message_id from still order by message_id) as "ids!"
+        from gate"#,
+        tenant.0,
+        epoch,
+        flight,
+        route.0,
+        wanted
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(Error::Launch)?;
+    Ok(Launched { gate: Gate { newest: row.newest, may_send: row.may_send, hold: row.hold }, ids: ids(row.ids) })
+}
+
+fn ids(raw: Vec<Uuid>) -> Vec<MessageId> {
+    raw.into_iter().map(MessageId).collect()
+}

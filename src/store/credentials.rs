@@ -1,0 +1,90 @@
+//! API keys, and what is to be known of the tenant behind one before a call is read.
+use jiff::Timestamp;
+
+use sqlx::PgPool;
+
+use crate::domain::{ApiKey, MilliOre, PriceList, Region, Scope, SenderId, TenantId};
+
+/// The question failed; the database is away.
+#[derive(Debug, thiserror::Error)]
+#[error("look up an API key: {0}")]
+pub struct Error(#[source] sqlx::Error);
+
+/// What a key opens.
+#[derive(Debug)]
+pub struct Access {
+    /// Whose key it is.
+    pub tenant: TenantId,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// The tenant's settings; `None` while the operator has written none.
+    pub account: Option<Account>,
+}
+
+/// How the calls of a tenant are read. Whether it may send is not here: the accepting transaction asks that itself.
+#[derive(Debug)]
+pub struct Account {
+    /// The names it may send under; the first is the default.
+    pub sender_ids: Vec<SenderId>,
+    /// For numbers without a country code.
+    pub region: Option<Region>,
+    /// The most parts of one message.
+    pub max_parts: u8,
+    /// The most recipients of one call.
+    pub recipients_per_call: usize,
+    /// Days that the log is kept; 0: nothing is logged (D4).
+    pub log_days: u16,
+    /// The most characters of a text that are logged.
+    pub log_characters: usize,
+    /// Seconds that a message is tried, by default and at most.
+    pub validity_seconds: i64,
+    /// What parts cost.
+    pub prices: PriceList,
+}
+
+/// The access that a key gives: `None` when there is no such key, or its secret is another, or it is revoked or expired
+/// at `now`.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find(pool: &PgPool, key: &ApiKey, now: Timestamp) -> Result<Option<Access>, Error> {
+    let Some(row) = sqlx::query!(
+        r#"select k.tenant_id, k.hash, k.scopes, k.expires_at,
+             e.sender_ids as "sender_ids?", e.default_region as "default_region?", e.max_parts as "max_parts?",
+             e.recipients_per_call as "recipients_per_call?", e.log_days as "log_days?",
+             e.log_characters as "log_characters?", e.validity_seconds as "validity_seconds?",
+             array(select prefix from price p where p.tenant_id = k.tenant_id order by prefix) as "prefixes!",
+             array(select amount from price p where p.tenant_id = k.tenant_id order by prefix) as "amounts!"
+         from api_key k left join enforcement e using (tenant_id)
+         where k.prefix = $1 and k.revoked_at is null"#,
+        key.prefix()
+    )
+    .fetch_optional(pool)
+    .await
+    .map_err(Error)?
+    else {
+        return Ok(None);
+    };
+    let expires_at = row.expires_at.map(jiff_sqlx::Timestamp::to_jiff);
+    if !key.matches(&row.hash) || expires_at.is_some_and(|end| end <= now) {
+        return Ok(None);
+    }
+    let account = row.sender_ids.map(|sender_ids| Account {
+        sender_ids: sender_ids.iter().filter_map(|text| SenderId::parse(text).ok()).collect(),
+        region: row.default_region.as_deref().and_then(Region::from_code),
+        max_parts: row.max_parts.and_then(|parts| u8::try_from(parts).ok()).unwrap_or(u8::MAX),
+        recipients_per_call: row.recipients_per_call.and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
+        log_days: row.log_days.and_then(|days| u16::try_from(days).ok()).unwrap_or(0),
+        log_characters: row.log_characters.and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
+        validity_seconds: row.validity_seconds.map_or(0, i64::from),
+        prices: row.prefixes.into_iter().zip(row.amounts.into_iter().map(MilliOre)).collect(),
+    });
+    Ok(Some(Access {
+        tenant: TenantId(row.tenant_id),
+        scopes: row.scopes.iter().filter_map(|word| Scope::from_word(word)).collect(),
+        expires_at,
+        account,
+    }))
+}

@@ -1,0 +1,75 @@
+//! Inbound SMS as a connector stores it: sealed to the tenant's public key of the day, which it asks for here.
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::domain::TenantId;
+
+/// A question to the database failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The key to seal to.
+    #[error("read the public key of inbound: {0}")]
+    ReadKey(#[source] sqlx::Error),
+    /// The sealed message.
+    #[error("store inbound: {0}")]
+    Store(#[source] sqlx::Error),
+}
+
+/// Today's public key of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboundKey {
+    /// By which name the private half is found in the keyring.
+    pub name: String,
+    /// The key's octets.
+    pub key: Vec<u8>,
+}
+
+/// The public key that today's inbound of a tenant is sealed to; `None` while it is not made yet.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn key(pool: &PgPool, tenant: TenantId) -> Result<Option<InboundKey>, Error> {
+    let query = sqlx::query!(r#"select key_name as "key_name!", key as "key!" from inbound_key($1)"#, tenant.0);
+    let row = query.fetch_optional(pool).await.map_err(Error::ReadKey)?;
+    Ok(row.map(|row| InboundKey { name: row.key_name, key: row.key }))
+}
+
+/// A sealed inbound message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedInbound {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its id; the same one again changes nothing.
+    pub id: Uuid,
+    /// The Copenhagen day of receipt: its partition.
+    pub day: Date,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// Name of the key it is sealed to.
+    pub key_name: String,
+    /// The ciphertext.
+    pub sealed: Vec<u8>,
+}
+
+/// Stores a sealed inbound message.
+///
+/// # Errors
+/// When the database does not answer, or the tenant has no number on the asking route.
+pub async fn store(pool: &PgPool, inbound: &SealedInbound) -> Result<(), Error> {
+    sqlx::query!(
+        "select inbound_store($1, $2, $3, $4, $5, $6)",
+        inbound.tenant.0,
+        inbound.id,
+        inbound.day.to_sqlx() as jiff_sqlx::Date,
+        inbound.received_at.to_sqlx() as jiff_sqlx::Timestamp,
+        inbound.key_name,
+        inbound.sealed,
+    )
+    .execute(pool)
+    .await
+    .map_err(Error::Store)?;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+-- Accounts, what is enforced on them, and who may log in as whom.
+-- Runs as budstikke_owner: owns every object, may create roles, is no superuser.
+
+-- What a tenant is and was. Company data only (A1); no person.
+create table tenant (
+    tenant_id       bigint generated always as identity primary key,
+    namespace       text not null,
+    name            text not null,
+    registration    text not null,                       -- 'DK12345678' (CVR) or an EU VAT number
+    resource_uid    text not null default '',            -- of the resource that stands for it now or stood last,
+    resource_since  timestamptz not null default '-infinity',   -- and when that one was made: generations begin anew with it
+    created_at      timestamptz not null default now(),
+    vanished_at     timestamptz,                         -- the resource is gone: the account-deletion clock (A6)
+    erased_at       timestamptz
+);
+-- One living account per resource name; an erased one keeps its row, so that its name is recognised.
+create unique index tenant_living on tenant (namespace, name) where erased_at is null;
+
+-- What holds for a tenant now: read in the transaction that accepts, and by the claim. Only the operator writes it.
+create table enforcement (
+    tenant_id           bigint primary key references tenant,
+    generation          bigint not null,                 -- of the resource that said so; an older one is refused
+    may_accept          boolean not null,
+    may_send            boolean not null,
+    code                text,                            -- why not, as a stable word: 'suspended', 'unverified', …
+    reason              text,                            -- why not, in the owner's words
+    sender_ids          text[] not null default '{}',    -- the first one is the default
+    default_region      text not null default 'DK',      -- ISO 3166-1 alpha-2, for numbers without a country code
+    max_parts           smallint not null,
+    recipients_per_call integer not null,
+    messages_per_day    integer,                         -- null: no limit
+    log_days            integer not null,                -- D2
+    log_characters      smallint not null check (log_characters between 0 and 160),   -- D1
+    validity_seconds    integer not null,                -- at most, and by default
+    crash_policy        text not null check (crash_policy in ('resend', 'hold'))
+);
+
+-- The last valid form of the plan and policy a tenant is under: it stays in force when the resource is deleted or made
+-- invalid.
+create table in_force (
+    tenant_id   bigint not null references tenant,
+    kind        text not null check (kind in ('plan', 'policy')),
+    name        text not null,
+    spec        jsonb not null,
+    primary key (tenant_id, kind)
+);
+
+-- A tenant's use of today's quota; a row only where there is a limit.
+create table quota (
+    tenant_id   bigint not null references tenant,
+    day         date not null,
+    used        integer not null,
+    primary key (tenant_id, day)
+);
+
+-- Prices in force, by longest prefix; in thousandths of an øre per part (B1, D5).
+create table price (
+    tenant_id   bigint not null references tenant,
+    prefix      text not null,                           -- '' is the rest of the world
+    amount      bigint not null check (amount >= 0),
+    primary key (tenant_id, prefix)
+);
+
+create table api_key (
+    tenant_id   bigint not null references tenant,
+    key_id      uuid not null,
+    prefix      text not null unique,                    -- the part before the secret: finds the row
+    hash        bytea not null,                          -- SHA-256 of the whole key
+    scopes      text[] not null,
+    source      text not null check (source in ('secret', 'minted', 'tenant')),
+    created_at  timestamptz not null default now(),
+    expires_at  timestamptz,
+    revoked_at  timestamptz,
+    primary key (tenant_id, key_id)
+);
+
+create table route (
+    route_id    bigint generated always as identity primary key,
+    namespace   text not null,
+    name        text not null,
+    unique (namespace, name)
+);
+
+-- Who shares a route, and by what weight.
+create table route_share (
+    route_id    bigint not null references route,
+    tenant_id   bigint not null references tenant,
+    weight      integer not null check (weight between 1 and 1000),
+    primary key (tenant_id, route_id)
+);
+
+-- Numbers and keywords on which a route's inbound belongs to a tenant; '' takes what no keyword takes.
+create table inbound_number (
+    tenant_id   bigint not null references tenant,
+    route_id    bigint not null references route,
+    number      text not null,
+    keyword     text not null default '',
+    primary key (tenant_id, route_id, number, keyword)
+);
+create unique index inbound_number_owner on inbound_number (route_id, number, keyword);
+
+-- Database logins of senders and connectors: row-level security and the functions decide by them.
+create table login (
+    role_name   name primary key,
+    tenant_id   bigint references tenant,
+    route_id    bigint references route,
+    check (num_nonnulls(tenant_id, route_id) = 1)
+);
+
+-- Each sender that starts takes the next epoch; only the newest may claim.
+create table sender_epoch (
+    tenant_id   bigint primary key references tenant,
+    epoch       bigint not null default 0
+);

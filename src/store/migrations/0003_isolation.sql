@@ -1,0 +1,420 @@
+-- Who may do what. Senders see their tenant's rows only, connectors no table at all; both are known by `session_user`,
+-- which no statement of theirs can change. Every function here runs as the owner, who is no superuser, with a pinned
+-- search path.
+
+-- Roles are shared by a whole server, so they may be there already.
+create function ensure_role(role text, attributes text) returns void language plpgsql as $$
+begin
+    execute format('create role %I %s', role, attributes);
+exception when duplicate_object or unique_violation then
+    null;
+end $$;
+select ensure_role('budstikke_operator', 'login'), ensure_role('budstikke_api', 'login'),
+       ensure_role('budstikke_sender', 'nologin'), ensure_role('budstikke_connector', 'nologin');
+
+-- Time-outs end what a peer's death leaves behind; limits keep one role from taking every connection.
+alter role budstikke_operator set statement_timeout = '60s';
+alter role budstikke_operator set lock_timeout = '10s';
+alter role budstikke_operator set idle_in_transaction_session_timeout = '30s';
+alter role budstikke_operator connection limit 20;
+alter role budstikke_api set statement_timeout = '15s';
+alter role budstikke_api set lock_timeout = '5s';
+alter role budstikke_api set idle_in_transaction_session_timeout = '15s';
+
+do $$ begin
+    execute format('revoke all on database %I from public', current_database());
+    execute format('grant connect on database %I to budstikke_operator, budstikke_api, budstikke_sender, budstikke_connector',
+        current_database());
+end $$;
+grant usage on schema budstikke to budstikke_operator, budstikke_api, budstikke_sender, budstikke_connector;
+alter default privileges revoke execute on functions from public;
+revoke execute on all functions in schema budstikke from public;
+
+-- Who is asking ------------------------------------------------------------------------------------------------------
+
+-- In plpgsql, whose plans live as long as the session: an SQL function would be planned again by every statement.
+create function current_tenant() returns bigint
+language plpgsql stable parallel safe security definer set search_path = budstikke, pg_temp as $$
+begin
+    return (select tenant_id from login where role_name = session_user);
+end $$;
+
+create function current_route() returns bigint
+language plpgsql stable parallel safe security definer set search_path = budstikke, pg_temp as $$
+begin
+    return (select route_id from login where role_name = session_user);
+end $$;
+
+-- Rows ---------------------------------------------------------------------------------------------------------------
+
+-- Row-level security for one table; every table with a tenant_id has it (a test holds that). A policy opens rows, the
+-- grants below decide what may be done with them. The sub-select is evaluated once a statement, not once a row.
+create function isolate(protected regclass) returns void language plpgsql set search_path = budstikke, pg_temp as $$
+begin
+    execute format('alter table %s enable row level security', protected);
+    execute format('alter table %s force row level security', protected);
+    execute format('create policy whole on %s to %I, budstikke_operator, budstikke_api using (true) with check (true)',
+        protected, current_user);
+    execute format('create policy own on %s to budstikke_sender using (tenant_id = (select current_tenant()))
+        with check (tenant_id = (select current_tenant()))', protected);
+end $$;
+revoke execute on function isolate(regclass) from public;
+
+select isolate(oid::regclass) from pg_class
+where relnamespace = 'budstikke'::regnamespace and relkind in ('r', 'p') and not relispartition
+  and exists (select from pg_attribute where attrelid = pg_class.oid and attname = 'tenant_id' and not attisdropped);
+
+-- Grants: none on partitions, to nobody ------------------------------------------------------------------------------
+
+grant select, insert, update, delete on tenant, enforcement, in_force, price, api_key, route, route_share, inbound_number,
+    public_key, sender_epoch to budstikke_operator;
+grant select on login, queue, flight, message_log, message_part, usage, quota, parked_receipt, inbound to budstikke_operator;
+
+grant select on tenant, enforcement, price, route, route_share, inbound_number, public_key, flight, message_part, usage,
+    inbound to budstikke_api;
+grant select, insert, update (revoked_at) on api_key to budstikke_api;
+grant select, insert, delete, update (state) on queue to budstikke_api;
+grant select, insert on message_log to budstikke_api;
+grant select, insert, update, delete on quota, idempotency to budstikke_api;
+
+-- Usage is insert-only and not even read; what is logged keeps its content; enforcement is read-only (B10, A5).
+grant select on enforcement to budstikke_sender;
+grant select, delete, update (state) on queue to budstikke_sender;
+grant select, insert, delete, update (epoch, attempt) on flight to budstikke_sender;
+grant select, insert, update (state, error, final_at) on message_log to budstikke_sender;
+grant select, insert, update (state, error) on message_part to budstikke_sender;
+grant insert on usage to budstikke_sender;
+
+-- Logins -------------------------------------------------------------------------------------------------------------
+
+-- Sets a login's password from its SCRAM-SHA-256 verifier: the password itself never reaches the server or its log.
+create function set_verifier(role name, verifier text) returns void
+language plpgsql set search_path = budstikke, pg_temp as $$
+begin
+    if verifier !~ '^SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+$' then
+        raise exception 'not a SCRAM-SHA-256 verifier' using errcode = 'invalid_parameter_value';
+    end if;
+    execute format('alter role %I password %L', role, verifier);
+end $$;
+
+create function ensure_login(role name, member_of name, connections integer, verifier text) returns void
+language plpgsql set search_path = budstikke, pg_temp as $$
+begin
+    perform ensure_role(role, 'login');
+    execute format('grant %I to %I', member_of, role);
+    execute format('alter role %I connection limit %s', role, connections);
+    execute format('alter role %I set statement_timeout = %L', role, '15s');
+    execute format('alter role %I set lock_timeout = %L', role, '5s');
+    execute format('alter role %I set idle_in_transaction_session_timeout = %L', role, '15s');
+    perform set_verifier(role, verifier);
+end $$;
+
+-- Makes a tenant's login, or gives it another password.
+create function tenant_login(tenant bigint, verifier text) returns name
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    role name := 'bst_' || tenant;
+begin
+    insert into login (role_name, tenant_id) values (role, tenant) on conflict do nothing;
+    insert into sender_epoch (tenant_id) values (tenant) on conflict do nothing;
+    perform ensure_login(role, 'budstikke_sender', 8, verifier);
+    return role;
+end $$;
+
+-- Makes a route's login, or gives it another password.
+create function route_login(route bigint, verifier text) returns name
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    role name := 'bsr_' || route;
+begin
+    insert into login (role_name, route_id) values (role, route) on conflict do nothing;
+    perform ensure_login(role, 'budstikke_connector', 16, verifier);
+    return role;
+end $$;
+
+-- Senders ------------------------------------------------------------------------------------------------------------
+
+-- The next epoch, for a sender that starts; every older sender of the tenant has lost its claim from here on.
+create function sender_begin() returns bigint
+language sql security definer set search_path = budstikke, pg_temp
+begin atomic
+    update sender_epoch set epoch = epoch + 1 where tenant_id = current_tenant() returning epoch;
+end;
+
+-- Whether a sender may claim: it is the newest of its tenant, and the tenant may send. What this says stays so until the
+-- transaction ends: a newer sender and a suspension wait for it. (A lock needs more than the sender's right to read.)
+create function sender_gate(held bigint, out may_send boolean, out crash_policy text, out newest boolean)
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    own constant bigint := current_tenant();
+begin
+    select e.may_send, e.crash_policy into may_send, crash_policy from enforcement e where e.tenant_id = own for share;
+    perform from sender_epoch p where p.tenant_id = own and p.epoch = held for share;
+    newest := found;
+end $$;
+
+-- Receipts -----------------------------------------------------------------------------------------------------------
+
+-- Applies receipts and says of each: 0 no message is known for it (or more than one), 1 applied, 2 was final already.
+-- A message is found by route, upstream id and the check of its destination; recent days first, a week at most.
+-- `tenant` null: of any tenant. Every look-up is one probe of a receipt index, and is planned once a session: the
+-- settings keep the planner from reading a tenant's whole day where it has no statistics yet.
+create function apply_receipts(tenant bigint, routes bigint[], upstream_ids text[], tags integer[], states smallint[],
+    errors integer[], done_at timestamptz[]) returns smallint[]
+language plpgsql set search_path = budstikke, pg_temp set plan_cache_mode = force_generic_plan
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+    sent constant smallint := 2;
+    delivered constant smallint := 3;
+    unknown constant smallint := 8;
+    today constant date := (now() at time zone 'Europe/Copenhagen')::date;
+    outcome smallint[] := array_fill(0::smallint, array[cardinality(upstream_ids)]);
+    before smallint[];
+    barred integer[] := '{}';
+    first date;
+    last date;
+    hit integer;
+    tenants bigint[];
+    messages uuid[];
+    days date[];
+begin
+    foreach first in array array[today - 1, today - 7] loop
+        last := case when first = today - 1 then today else today - 2 end;
+        before := outcome;
+
+        -- Messages of one part: found and changed in one go. Should a receipt fit two open messages, all is taken back,
+        -- and that receipt is left alone.
+        loop
+            begin
+                for hit in
+                    update message_log l set state = r.state, error = r.error, final_at = r.done_at
+                    from unnest(routes, upstream_ids, tags, states, errors, done_at) with ordinality
+                        as r (route_id, upstream_id, tag, state, error, done_at, n)
+                    where outcome[r.n] = 0 and r.n <> all (barred)
+                      and l.upstream_id = r.upstream_id and l.route_id = r.route_id and l.tag = r.tag
+                      and l.day between first and last
+                      and (tenant is null or l.tenant_id = tenant) and l.state in (sent, unknown)
+                    returning r.n
+                loop
+                    if outcome[hit] <> 0 then
+                        raise cardinality_violation;
+                    end if;
+                    outcome[hit] := 1;
+                end loop;
+                exit;
+            exception when cardinality_violation then
+                outcome := before;
+                barred := barred || hit;
+            end;
+        end loop;
+        exit when 0 <> all (outcome);
+
+        for hit in
+            select r.n from unnest(routes, upstream_ids, tags) with ordinality as r (route_id, upstream_id, tag, n)
+            where outcome[r.n] = 0 and r.n <> all (barred)
+              and exists (select from message_log l
+                  where l.upstream_id = r.upstream_id and l.route_id = r.route_id and l.tag = r.tag
+                    and l.day between first and last and (tenant is null or l.tenant_id = tenant))
+        loop
+            outcome[hit] := 2;
+        end loop;
+        exit when 0 <> all (outcome);
+
+        -- Messages of several. The message's row is locked first: of two receipts at once the later sees the earlier.
+        select array_agg(tenant_id), array_agg(message_id), array_agg(day) into tenants, messages, days
+        from (
+            select distinct p.tenant_id, p.message_id, p.day
+            from unnest(routes, upstream_ids, tags) with ordinality as r (route_id, upstream_id, tag, n)
+            join message_part p on p.upstream_id = r.upstream_id and p.route_id = r.route_id and p.tag = r.tag
+            where outcome[r.n] = 0 and p.day between first and last and (tenant is null or p.tenant_id = tenant)
+        ) as touched;
+        continue when messages is null;
+        perform from unnest(tenants, messages, days) as t (tenant_id, message_id, day)
+        join message_log l on l.tenant_id = t.tenant_id and l.message_id = t.message_id and l.day = t.day
+        where l.day between first and last
+        order by l.message_id for update of l;
+
+        for hit in
+            with found as materialized (
+                select r.n, r.state, r.error, p.tenant_id, p.message_id, p.part, p.day, count(*) over (partition by r.n) as owners,
+                       row_number() over (partition by p.tenant_id, p.message_id, p.part order by r.n) as turn
+                from unnest(routes, upstream_ids, tags, states, errors) with ordinality
+                    as r (route_id, upstream_id, tag, state, error, n)
+                join message_part p on p.upstream_id = r.upstream_id and p.route_id = r.route_id and p.tag = r.tag
+                where outcome[r.n] = 0 and p.day between first and last and (tenant is null or p.tenant_id = tenant)
+            ), changed as (
+                update message_part p set state = f.state, error = f.error from found f
+                where p.tenant_id = f.tenant_id and p.message_id = f.message_id and p.part = f.part and p.day = f.day
+                  and f.owners = 1 and f.turn = 1 and p.state in (sent, unknown) and p.day between first and last
+                returning f.n
+            )
+            select case when c.n is null then -f.n else f.n end from found f left join changed c using (n) where f.owners = 1
+        loop
+            outcome[abs(hit)] := case when hit > 0 then 1 else 2 end;
+        end loop;
+
+        -- Final with its last part: delivered where every part was, else the worst that happened to one.
+        update message_log l set state = whole.state, error = whole.error, final_at = (select max(d) from unnest(done_at) as d)
+        from (
+            select p.tenant_id, p.message_id, p.day, max(p.state) as state, max(p.error) as error
+            from unnest(tenants, messages, days) as t (tenant_id, message_id, day)
+            join message_part p on p.tenant_id = t.tenant_id and p.message_id = t.message_id and p.day = t.day
+            where p.day between first and last
+            group by p.tenant_id, p.message_id, p.day
+            having bool_and(p.state >= delivered)
+        ) as whole
+        where l.tenant_id = whole.tenant_id and l.message_id = whole.message_id and l.day = whole.day
+          and l.day between first and last and l.state in (sent, unknown);
+        exit when 0 <> all (outcome);
+    end loop;
+    return outcome;
+end $$;
+
+-- A sender's own receipts, of whichever route; outcomes as above.
+create function sender_receipts(routes bigint[], upstream_ids text[], tags integer[], states smallint[], errors integer[],
+    done_at timestamptz[]) returns smallint[]
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    tenant constant bigint := current_tenant();
+begin
+    if tenant is null then
+        raise exception 'no tenant''s login' using errcode = 'insufficient_privilege';
+    end if;
+    return apply_receipts(tenant, routes, upstream_ids, tags, states, errors, done_at);
+end $$;
+
+-- Connectors ---------------------------------------------------------------------------------------------------------
+
+create function connector_shares() returns table (tenant_id bigint, weight integer, may_send boolean, epoch bigint)
+language sql stable security definer set search_path = budstikke, pg_temp
+begin atomic
+    select s.tenant_id, s.weight, coalesce(e.may_send, false), coalesce(p.epoch, 0)
+    from route_share s left join enforcement e using (tenant_id) left join sender_epoch p using (tenant_id)
+    where s.route_id = current_route();
+end;
+
+create function connector_numbers() returns table (number text, keyword text, tenant_id bigint)
+language sql stable security definer set search_path = budstikke, pg_temp
+begin atomic
+    select n.number, n.keyword, n.tenant_id from inbound_number n where n.route_id = current_route();
+end;
+
+-- The tenant each receipt belongs to; null where none is known, or more than one.
+create function receipt_owners(upstream_ids text[], tags integer[]) returns bigint[]
+language plpgsql stable security definer set search_path = budstikke, pg_temp set plan_cache_mode = force_generic_plan
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+    today constant date := (now() at time zone 'Europe/Copenhagen')::date;
+    own constant bigint := current_route();
+begin
+    return array(
+        select case when count(distinct found.tenant_id) = 1 then min(found.tenant_id) end
+        from unnest(upstream_ids, tags) with ordinality as receipt (upstream_id, tag, n)
+        left join lateral (
+            select l.tenant_id from message_log l
+            where l.upstream_id = receipt.upstream_id and l.route_id = own and l.tag = receipt.tag
+              and l.day between today - 7 and today
+            union all
+            select p.tenant_id from message_part p
+            where p.upstream_id = receipt.upstream_id and p.route_id = own and p.tag = receipt.tag
+              and p.day between today - 7 and today
+        ) as found on true
+        group by n order by n
+    );
+end $$;
+
+-- Applies receipts of tenants whose sender is away; outcomes as in apply_receipts.
+create function receipts_apply(upstream_ids text[], tags integer[], states smallint[], errors integer[], at timestamptz[])
+returns smallint[] language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    own constant bigint := current_route();
+begin
+    if own is null then
+        raise exception 'no route''s login' using errcode = 'insufficient_privilege';
+    end if;
+    return apply_receipts(null, array_fill(own, array[cardinality(upstream_ids)]), upstream_ids, tags, states, errors, at);
+end $$;
+
+-- Keeps receipts whose message is not known yet: a receipt may overtake the submit's answer.
+create function receipts_park(upstream_ids text[], tags integer[], states smallint[], errors integer[], at timestamptz[])
+returns void language plpgsql security definer set search_path = budstikke, pg_temp as $$
+begin
+    insert into parked_receipt (route_id, upstream_id, tag, state, error, done_at, retry_at)
+    select current_route(), r.*, now() + interval '5 seconds' from unnest(upstream_ids, tags, states, errors, at) as r;
+end $$;
+
+-- Tries at most `most` parked receipts that are due, ever more rarely; drops what is unknown after four days.
+create function receipts_retry(most integer) returns table (applied bigint, kept bigint, dropped bigint)
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    due bigint[];
+    results smallint[];
+begin
+    due := array(select parked_id from parked_receipt where route_id = current_route() and retry_at <= now()
+                 order by retry_at limit least(most, 1000) for update skip locked);
+    select receipts_apply(array_agg(upstream_id order by n), array_agg(tag order by n), array_agg(state order by n),
+                          array_agg(error order by n), array_agg(done_at order by n))
+    into results
+    from unnest(due) with ordinality as d (parked_id, n) join parked_receipt using (parked_id)
+    having count(*) > 0;
+    return query
+        with tried as (
+            select * from unnest(due, results) as t (parked_id, outcome)
+        ), gone as (
+            delete from parked_receipt p using tried t
+            where p.parked_id = t.parked_id and (t.outcome <> 0 or p.parked_at < now() - interval '4 days')
+            returning t.outcome
+        ), later as (
+            update parked_receipt p set tries = p.tries + 1,
+                retry_at = now() + least(interval '5 seconds' * 2 ^ least(p.tries + 1, 12), interval '1 hour')
+            from tried t
+            where p.parked_id = t.parked_id and t.outcome = 0 and p.parked_at >= now() - interval '4 days'
+            returning 1
+        )
+        select (select count(*) from gone where gone.outcome <> 0), (select count(*) from later),
+               (select count(*) from gone where gone.outcome = 0);
+end $$;
+
+-- Whether a tenant has a number on the asking connector's route.
+create function serves_inbound(tenant bigint) returns boolean
+language sql stable set search_path = budstikke, pg_temp
+return exists (select from inbound_number where route_id = current_route() and tenant_id = tenant);
+
+-- The public key that today's inbound of a tenant is sealed to; no row where it may not be asked, or is not made yet.
+create function inbound_key(tenant bigint) returns table (key_name text, key bytea)
+language sql stable security definer set search_path = budstikke, pg_temp
+begin atomic
+    select k.key_name, k.key from public_key k
+    where k.tenant_id = tenant and serves_inbound(tenant) and k.day = (now() at time zone 'Europe/Copenhagen')::date;
+end;
+
+-- Stores a sealed inbound message; the same id again changes nothing.
+create function inbound_store(tenant bigint, id uuid, received_on date, at timestamptz, name text, content bytea)
+returns void language plpgsql security definer set search_path = budstikke, pg_temp as $$
+begin
+    if not serves_inbound(tenant) then
+        raise exception 'the tenant has no number on this route' using errcode = 'insufficient_privilege';
+    end if;
+    insert into inbound (tenant_id, inbound_id, day, route_id, received_at, key_name, sealed)
+    values (tenant, id, received_on, current_route(), at, name, content)
+    on conflict do nothing;
+end $$;
+
+-- Every role ----------------------------------------------------------------------------------------------------------
+
+-- The newest migration that ran: a role is ready when it is at least the newest it knows.
+create function schema_version() returns bigint
+language plpgsql stable security definer set search_path = budstikke, pg_temp as $$
+begin
+    return (select max(version) from _sqlx_migrations where success);
+end $$;
+
+grant execute on function current_tenant() to budstikke_sender, budstikke_operator, budstikke_api;
+grant execute on function tenant_login(bigint, text), route_login(bigint, text), ensure_partitions(date, date) to budstikke_operator;
+grant execute on function sender_begin(), sender_gate(bigint),
+    sender_receipts(bigint[], text[], integer[], smallint[], integer[], timestamptz[]) to budstikke_sender;
+grant execute on function connector_shares(), connector_numbers(), receipt_owners(text[], integer[]),
+    receipts_apply(text[], integer[], smallint[], integer[], timestamptz[]),
+    receipts_park(text[], integer[], smallint[], integer[], timestamptz[]), receipts_retry(integer),
+    inbound_key(bigint), inbound_store(bigint, uuid, date, timestamptz, text, bytea) to budstikke_connector;
+grant execute on function schema_version() to budstikke_operator, budstikke_api, budstikke_sender, budstikke_connector;

@@ -1,0 +1,108 @@
+//! Tenants share a route by weight, and never make it faster than it may be (K3).
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::caller::{Caller, numbers};
+use crate::support::smsc::{Smsc, Submit};
+use crate::support::stage;
+use crate::support::wait::{eventually, holds};
+use crate::support::world::World;
+
+/// Submits a second.
+const RATE: usize = 20;
+/// What the weights are judged by, milliseconds.
+const SPAN: i64 = 20_000;
+
+/// A tenant that shares the route, known at the upstream by its sender id.
+async fn sharer(world: &World, route: &str, sender_id: &str, weight: u32) -> String {
+    let short = sender_id.to_lowercase();
+    world
+        .tenant(&short, &[route], |spec| {
+            spec["routes"][0]["weight"] = weight.into();
+            spec["senderIds"] = json!([{"id": sender_id}]);
+        })
+        .await
+}
+
+/// When the first submit of a sender id at or after `from` came.
+async fn first(smsc: &Smsc, sender_id: &str, from: i64) -> i64 {
+    eventually(&format!("a submit of {sender_id}"), Duration::from_secs(30), async || {
+        let submits = smsc.submits().await?;
+        let came = submits.iter().find(|submit| submit.source == sender_id && submit.at_ms >= from);
+        came.map(|submit| submit.at_ms).ok_or_else(|| format!("{} submits", submits.len()))
+    })
+    .await
+}
+
+/// Submits in the span that begins at `from`, by sender id.
+async fn counted(smsc: &Smsc, from: i64) -> BTreeMap<String, usize> {
+    let submits = eventually("the span has passed", Duration::from_secs(60), async || {
+        let submits = smsc.submits().await?;
+        let latest = submits.last().map_or(0, |submit| submit.at_ms);
+        if latest >= from + SPAN { Ok(submits) } else { Err(format!("{} of {SPAN} ms", latest - from)) }
+    })
+    .await;
+    let mut counts = BTreeMap::new();
+    for Submit { source, .. } in submits.into_iter().filter(|one| (from..from + SPAN).contains(&one.at_ms)) {
+        *counts.entry(source).or_default() += 1;
+    }
+    counts
+}
+
+/// Each has its part of the rate, give or take a tenth.
+fn assert_shares(counts: &BTreeMap<String, usize>, weights: &[(&str, usize)]) {
+    let all: usize = weights.iter().map(|(_, weight)| weight).sum();
+    let whole = RATE * usize::try_from(SPAN).expect("positive") / 1000;
+    for (sender_id, weight) in weights {
+        let (due, had) = (whole * weight / all, counts.get(*sender_id).copied().unwrap_or_default());
+        assert!(due.abs_diff(had) * 10 <= due, "{sender_id} had {had} instead of {due}: {counts:?}");
+    }
+}
+
+async fn warm(caller: &Caller, number: u32) {
+    let accepted = caller.send(&numbers(number, 1)).await;
+    caller.until(accepted.messages[0], "delivered", Duration::from_secs(60)).await;
+}
+
+#[tokio::test]
+async fn tenants_share_a_route_by_weight_and_the_small_do_not_wait_for_the_large() {
+    stage::alone("share", async |world| {
+        let smsc = world.smsc(&[]).await;
+        let route = world.route("narrow", &smsc, |spec| spec["ratePerSecond"] = RATE.into()).await;
+        let mut callers = Vec::new();
+        for (sender_id, weight) in [("One", 1), ("Three", 3), ("Four", 4), ("Lone", 1)] {
+            callers.push(sharer(world, &route, sender_id, weight).await);
+        }
+        world.route_ready(&route).await;
+        let mut ready = Vec::new();
+        for (tenant, number) in callers.iter().zip([1, 2, 3, 4]) {
+            world.tenant_ready(tenant).await;
+            let caller = world.caller(tenant).await;
+            warm(&caller, number).await;
+            ready.push(caller);
+        }
+        let [one, three, four, lone] = ready.try_into().expect("four callers");
+
+        one.send(&numbers(100_000, 10_000)).await;
+        three.send(&numbers(200_000, 2_000)).await;
+        let begun = first(&smsc, "Three", 0).await.max(first(&smsc, "One", 0).await);
+        let both = first(&smsc, "Three", begun + 1_000).await;
+        assert_shares(&counted(&smsc, both).await, &[("One", 1), ("Three", 3)]);
+
+        let asked = jiff::Timestamp::now().as_millisecond();
+        lone.send(&numbers(300_000, 1)).await;
+        let took = first(&smsc, "Lone", asked).await - asked;
+        assert!(took <= 1_000, "one message waited {took} ms beside another's 10,000");
+
+        four.send(&numbers(400_000, 1_000)).await;
+        let joined = first(&smsc, "Four", asked).await;
+        let settled = first(&smsc, "Four", joined + 1_000).await;
+        assert_shares(&counted(&smsc, settled).await, &[("One", 1), ("Three", 3), ("Four", 4)]);
+
+        let stats = smsc.stats().await.expect("its counters");
+        holds(stats.busiest_second <= RATE + 1, stats).expect("never above the rate");
+    })
+    .await;
+}

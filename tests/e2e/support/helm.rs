@@ -1,0 +1,25 @@
+//! The chart's release, as `dev/lib.sh` installs it.
+use std::process::Command;
+
+use super::manifests::NAMESPACE;
+
+pub(crate) const RELEASE: &str = "budstikke";
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/budstikke");
+const VALUES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dev/values.yaml");
+
+/// Runs helm in the release's namespace; shows what it said when it fails.
+pub(crate) async fn helm(arguments: &[&str]) {
+    let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    let words = arguments.join(" ");
+    let run = move || Command::new("helm").args(["--namespace", NAMESPACE]).args(arguments).output();
+    let output = tokio::task::spawn_blocking(run).await.expect("helm's thread").expect("helm");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "helm {words}: {}", String::from_utf8_lossy(&said));
+}
+
+/// Installs or upgrades the chart, with more settings, and waits until all of it is ready.
+pub(crate) async fn install(settings: &[&str]) {
+    let mut arguments = vec!["upgrade", "--install", RELEASE, CHART, "--values", VALUES, "--wait", "--timeout", "2m"];
+    arguments.extend(settings);
+    helm(&arguments).await;
+}

@@ -1,0 +1,158 @@
+//! What is accepted, what is refused, and that calls which share a commit do not share their fate.
+use budstikke::domain::Scope;
+use reqwest::StatusCode;
+use serde_json::json;
+use sqlx::postgres::PgListener;
+
+use super::service::{Service, mint, number};
+
+#[tokio::test]
+async fn one_recipient_gets_one_message() {
+    let service = Service::start().await;
+    let mut wake_ups = PgListener::connect_with(&service.owner()).await.expect("connect");
+    wake_ups.listen("budstikke_wake").await.expect("listen");
+
+    let answer = service.api.post(&service.key, &json!({"to": "20 12 34 56", "text": "Hej!"})).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    let message = &answer.body["messages"][0];
+    assert_eq!(message["to"], "+4520123456");
+    assert_eq!((&message["index"], &message["parts"]), (&json!(0), &json!(1)));
+    assert_eq!((&message["state"], &message["encoding"]), (&json!("queued"), &json!("gsm")));
+    assert_eq!(answer.body["refused"], json!([]));
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    assert_eq!(service.count("queue").await, 1);
+    let woken = wake_ups.recv().await.expect("a wake-up");
+    assert_eq!(woken.payload(), service.tenant.to_string());
+
+    let amount: i64 = sqlx::query_scalar("select amount from queue").fetch_one(&service.owner()).await.expect("a row");
+    assert_eq!(amount, 35_000, "the price of the plan, for one part");
+}
+
+#[tokio::test]
+async fn each_recipient_has_an_outcome_of_its_own() {
+    let service = Service::start().await;
+    let to = json!(["20100001", "no number", "+45 2010", "+4520100002", "20 10 00 01"]);
+    let answer = service.api.post(&service.key, &json!({"to": to, "text": "Hej"})).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    let indexes: Vec<_> = answer.body["messages"].as_array().expect("a list").iter().map(|it| &it["index"]).collect();
+    assert_eq!(indexes, [&json!(0), &json!(3)]);
+    let refused: Vec<_> =
+        answer.body["refused"].as_array().expect("a list").iter().map(|it| (&it["index"], &it["code"])).collect();
+    assert_eq!(
+        refused,
+        [
+            (&json!(1), &json!("number_malformed")),
+            (&json!(2), &json!("number_not_in_numbering_plan")),
+            (&json!(4), &json!("number_repeated"))
+        ]
+    );
+    assert_eq!(service.count("queue").await, 2);
+
+    let none = service.api.post(&service.key, &json!({"to": ["x", "1"], "text": "Hej"})).await;
+    assert_eq!(none.problem(422), "recipients-refused");
+    assert_eq!(none.body["refused"].as_array().map(Vec::len), Some(2));
+    assert_eq!(service.count("queue").await, 2, "nothing more");
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_and_stores_nothing() {
+    let service = Service::start().await;
+    let body = json!({"to": "20123456", "text": "ж".repeat(71), "dryRun": true});
+    let answer = service.api.post(&service.key, &body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let message = &answer.body["messages"][0];
+    assert_eq!((&message["parts"], &message["encoding"]), (&json!(2), &json!("ucs2")));
+    assert!(message["id"].is_null() && answer.body["batchId"].is_null());
+    assert_eq!(service.count("queue").await, 0);
+}
+
+#[tokio::test]
+async fn a_suspension_holds_from_the_next_call_on() {
+    let service = Service::start().await;
+    let body = json!({"to": "20123456", "text": "Hej"});
+    service.sent("20123456", "før").await;
+    service.enforce("may_accept = false, code = 'suspended', reason = 'Spam reported on 3 March'").await;
+    let refused = service.api.post(&service.key, &body).await;
+    assert_eq!(refused.problem(403), "account-not-active");
+    assert_eq!(refused.body["code"], "suspended");
+    assert_eq!(refused.body["detail"], "Spam reported on 3 March");
+    assert_eq!(service.count("queue").await, 1, "what was accepted waits");
+    service.enforce("may_accept = true, code = null, reason = null").await;
+    assert_eq!(service.api.post(&service.key, &body).await.status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn calls_that_share_a_commit_do_not_share_their_fate() {
+    let service = Service::start().await;
+    let (suspended, suspended_key) = service.other_tenant("suspended").await;
+    let (limited, limited_key) = service.other_tenant("limited").await;
+    for (tenant, change) in
+        [(suspended, "may_accept = false, code = 'unverified', reason = 'not yet'"), (limited, "messages_per_day = 7")]
+    {
+        let statement = format!("update enforcement set {change} where tenant_id = {tenant}");
+        let operator = service.databases.data.pool("budstikke_operator");
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&operator).await.expect("enforce");
+    }
+    let calls = (0..60).map(|nth| {
+        let key = [&service.key, &suspended_key, &limited_key][nth % 3];
+        let api = &service.api;
+        async move {
+            let body = json!({"to": [number(), number()], "text": "Hej"});
+            (nth % 3, api.post_once(key, &format!("call {nth}"), &body).await)
+        }
+    });
+    let answers = futures::future::join_all(calls).await;
+    let with = |who: usize, status: StatusCode| {
+        answers.iter().filter(|(tenant, answer)| *tenant == who && answer.status == status).count()
+    };
+    assert_eq!(with(0, StatusCode::ACCEPTED), 20);
+    assert_eq!(with(1, StatusCode::FORBIDDEN), 20);
+    assert_eq!(with(2, StatusCode::ACCEPTED), 3, "of two messages each, within seven");
+    assert_eq!(with(2, StatusCode::TOO_MANY_REQUESTS), 17);
+    assert_eq!(service.count("queue").await, 46);
+    let used: i32 = sqlx::query_scalar("select used from quota").fetch_one(&service.owner()).await.expect("a quota");
+    assert_eq!(used, 6, "refused calls gave back what they asked for");
+
+    let (_, over) = answers.iter().find(|(_, answer)| answer.status == StatusCode::TOO_MANY_REQUESTS).expect("one");
+    assert_eq!(over.problem(429), "quota-exceeded");
+    assert!((1..=86_400).contains(&over.retry_after()));
+    assert_eq!(service.count("idempotency").await, 23, "a refusal is no answer to repeat");
+    let one = service.api.post(&limited_key, &json!({"to": number(), "text": "Hej"})).await;
+    assert_eq!(one.status, StatusCode::ACCEPTED, "the seventh still fits");
+}
+
+#[tokio::test]
+async fn a_key_may_do_what_its_scopes_say() {
+    let service = Service::start().await;
+    let send = mint(&service.databases, service.tenant, &[Scope::MessagesSend]).await;
+    let read = mint(&service.databases, service.tenant, &[Scope::MessagesRead]).await;
+    let body = json!({"to": "20123456", "text": "Hej"});
+    assert_eq!(service.api.post(&send, &body).await.status, StatusCode::ACCEPTED);
+    assert_eq!(service.api.get(&send, "/v1/messages").await.problem(403), "missing-scope");
+    assert_eq!(service.api.get(&read, "/v1/messages").await.status, StatusCode::OK);
+    assert_eq!(service.api.post(&read, &body).await.problem(403), "missing-scope");
+    assert_eq!(service.api.get(&read, "/v1/inbound").await.problem(403), "missing-scope");
+}
+
+#[tokio::test]
+async fn schedule_validity_and_sender_are_stored_as_asked() {
+    let service = Service::start().await;
+    let at = jiff::Timestamp::now().saturating_add(jiff::SignedDuration::from_hours(5)).expect("a timestamp");
+    let body = json!({"to": "20123456", "text": "Hej", "from": "Budstikke", "sendAt": at.to_string(), "validity": 600});
+    let answer = service.api.post(&service.key, &body).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    let (kept, seconds): (bool, i64) = sqlx::query_as(
+        "select abs(extract(epoch from not_before - $1::timestamptz)) < 0.001,
+             extract(epoch from expires_at - not_before)::bigint from queue",
+    )
+    .bind(at.to_string())
+    .fetch_one(&service.owner())
+    .await
+    .expect("a row");
+    assert!(kept);
+    assert_eq!(seconds, 600);
+    let id = answer.body["messages"][0]["id"].as_str().expect("an id");
+    let message = service.get(&format!("/v1/messages/{id}")).await;
+    assert_eq!(message.body["from"], "Budstikke");
+    assert!(message.body["sendAt"].is_string(), "{message:?}");
+}

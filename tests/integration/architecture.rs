@@ -1,0 +1,99 @@
+//! The arrows between the rooms point down only, and the pure rooms stay pure.
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room, and the rooms below it that it may use. `simulator` stands beside the roles.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("cli", &["api", "connector", "operator", "sender", "simulator", "store", "telemetry", "crd"]),
+    ("api", &["config", "keyring", "pki", "store", "telemetry", "domain"]),
+    ("connector", &["config", "keyring", "pki", "smpp", "store", "telemetry", "domain"]),
+    ("operator", &["config", "keyring", "pki", "store", "telemetry", "crd", "domain"]),
+    ("sender", &["config", "keyring", "pki", "smpp", "store", "telemetry", "domain"]),
+    ("simulator", &["smpp", "telemetry", "domain"]),
+    ("config", &["pki", "keyring", "domain"]),
+    ("keyring", &["store", "domain"]),
+    ("pki", &["domain"]),
+    ("smpp", &["domain"]),
+    ("store", &["keyring", "domain"]),
+    ("telemetry", &["domain"]),
+    ("crd", &["domain"]),
+    ("domain", &[]),
+];
+
+/// Crates that the pure rooms must not name.
+const IMPURE: &[&str] = &["tokio", "sqlx", "axum", "rusmpp", "hyper"];
+
+#[test]
+fn rooms_use_only_the_rooms_below_them() {
+    let mut wrong = Vec::new();
+    for (room, below) in ROOMS {
+        for (file, text) in files_of(room) {
+            let used = names_after(&text, "crate::");
+            let allowed: BTreeSet<&str> = below.iter().copied().chain([*room]).collect();
+            for name in used.iter().filter(|name| ROOMS.iter().any(|(room, _)| room == name)) {
+                if !allowed.contains(name.as_str()) {
+                    wrong.push(format!("{} uses {name}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that point up or sideways:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_room_is_on_the_list() {
+    let map = fs::read_to_string(source("lib.rs")).expect("src/lib.rs");
+    let declared: BTreeSet<String> = names_after(&map, "pub mod ");
+    let listed: BTreeSet<String> = ROOMS.iter().map(|(room, _)| (*room).to_owned()).collect();
+    assert_eq!(declared, listed);
+}
+
+#[test]
+fn domain_and_crd_stay_pure() {
+    let mut wrong = Vec::new();
+    for room in ["domain", "crd"] {
+        for (file, text) in files_of(room) {
+            for name in IMPURE.iter().filter(|name| text.contains(&format!("{name}::"))) {
+                wrong.push(format!("{} names {name}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "pure rooms that are not:\n{}", wrong.join("\n"));
+}
+
+fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(path)
+}
+
+/// The files of a room, `room.rs` and everything below `room/`, with comments cut away.
+fn files_of(room: &str) -> Vec<(PathBuf, String)> {
+    let mut paths = vec![source(&format!("{room}.rs"))];
+    let mut folders = vec![source(room)];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                paths.push(path);
+            }
+        }
+    }
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            (path, code)
+        })
+        .collect()
+}
+
+fn names_after(text: &str, marker: &str) -> BTreeSet<String> {
+    text.match_indices(marker)
+        .map(|(at, _)| {
+            text[at + marker.len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+        })
+        .collect()
+}

@@ -1,0 +1,5 @@
+//! The connector between real parts: PostgreSQL with its functions, mutual TLS, the simulator as upstream.
+mod flow;
+mod receipts;
+mod stage;
+mod upstream;

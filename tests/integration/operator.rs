@@ -1,0 +1,9 @@
+//! The operator against a real API server and real databases. No kubelet and no controllers run: what those would say
+//! is said by the tests.
+mod bootstrap;
+mod deletion;
+mod healing;
+mod leaders;
+mod provisioning;
+mod scene;
+mod suspension;

@@ -1,0 +1,52 @@
+//! The installation's Secrets are made once, whoever comes first, and taken up again.
+use budstikke::operator::bootstrap::{Args, ensure_all};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+
+use super::scene::Scene;
+
+fn args(namespace: &str) -> Args {
+    Args {
+        namespace: namespace.to_owned(),
+        release: "sms".to_owned(),
+        out: None,
+        database_secret: None,
+        embedded_database: true,
+        database_ca_secret: None,
+        keyring_secret: None,
+        embedded_keyring: true,
+        keyring_ca_secret: None,
+    }
+}
+
+async fn secrets(scene: &Scene) -> Vec<(String, Option<String>)> {
+    let all = scene.api::<Secret>().list(&ListParams::default()).await.expect("list");
+    all.items.iter().map(|secret| (secret.name_any(), secret.resource_version())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_at_once_make_one_installation_and_a_third_takes_it_up() {
+    let scene = Scene::set().await;
+    let args = args(&scene.namespace);
+    let (one, two) = tokio::join!(ensure_all(&scene.client, &args), ensure_all(&scene.client, &args));
+    assert_eq!(one.expect("made"), two.expect("made"), "both see the same");
+    let made = secrets(&scene).await;
+    let names: Vec<&str> = made.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["sms-api-tls", "sms-ca", "sms-database", "sms-kek", "sms-keyring"]);
+    ensure_all(&scene.client, &args).await.expect("taken up");
+    assert_eq!(secrets(&scene).await, made, "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_named_is_never_made() {
+    let scene = Scene::set().await;
+    let args = Args { database_secret: Some("own".to_owned()), embedded_database: false, ..args(&scene.namespace) };
+    let error = ensure_all(&scene.client, &args).await.expect_err("it does not exist").to_string();
+    assert!(error.contains("the Secret own does not exist"), "{error}");
+    let url = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "own"},
+                                 "stringData": {"owner-url": "a", "operator-url": "b"}});
+    scene.create::<Secret>(url).await;
+    let error = ensure_all(&scene.client, &args).await.expect_err("it lacks one").to_string();
+    assert_eq!(error, "the Secret own has no usable key api-url");
+}

@@ -1,0 +1,35 @@
+//! One of two operators leads; the other takes over.
+use budstikke::crd::Tenant;
+use k8s_openapi::api::coordination::v1::Lease;
+
+use super::scene::{Scene, tenant};
+
+async fn leader(scene: &Scene) -> Option<String> {
+    scene.find::<Lease>("budstikke-operator").await?.spec?.holder_identity
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stand_by_takes_over_from_a_leader_that_stops_or_dies() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    let first = scene.operator("first");
+    scene.until("a leader", || leader(&scene)).await;
+    let second = scene.operator("second");
+    scene.create::<Tenant>(tenant("acme")).await;
+    scene.enforces("acme", true, None).await;
+    assert_eq!(leader(&scene).await.as_deref(), Some("first"));
+
+    first.stop().await;
+    scene.until("the second", || async { leader(&scene).await.filter(|holder| holder == "second") }).await;
+    let third = scene.operator("third");
+    scene.create::<Tenant>(tenant("bravo")).await;
+    scene.enforces("bravo", true, None).await;
+
+    // Dies without a word: its Lease runs out.
+    drop(second);
+    scene.until("the third", || async { leader(&scene).await.filter(|holder| holder == "third") }).await;
+    scene.create::<Tenant>(tenant("charlie")).await;
+    scene.enforces("charlie", true, None).await;
+    third.stop().await;
+    assert_eq!(leader(&scene).await, None, "the lead is given back");
+}

@@ -1,0 +1,160 @@
+//! What is made for routes and tenants, and that nothing is written when nothing changed.
+use budstikke::config::Load;
+use budstikke::config::connector::ConnectorConfig;
+use budstikke::config::sender::SenderConfig;
+use budstikke::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
+use budstikke::domain::ApiKey;
+use budstikke::store::{self, Dsn};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+use serde_json::json;
+
+use super::scene::{Scene, route, tenant};
+
+/// What a pod would find in its directory.
+fn mounted<T: Load>(scene: &Scene, secret: &Secret) -> T {
+    let dir = scene.files().join(secret.name_any());
+    std::fs::create_dir_all(&dir).expect("make a folder");
+    for (name, content) in secret.data.iter().flatten() {
+        std::fs::write(dir.join(name), &content.0).expect("write a file");
+    }
+    T::load(&dir).expect("what the operator writes, the pod reads")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_gets_its_sender_and_a_route_its_connector() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let operator = scene.operator("one");
+
+    scene.route_says("main", "CredentialsReady", "True", "Succeeded").await;
+    scene.tenant_says("acme", "Ready", "False", "Progressing").await;
+    scene.pods_come("connector-main").await;
+    scene.route_says("main", "Ready", "True", "Succeeded").await;
+    scene.tenant_says("acme", "Ready", "False", "PodsNotReady").await;
+    scene.pods_come("sender-acme").await;
+    scene.tenant_says("acme", "Ready", "True", "Succeeded").await;
+    scene.tenant_says("acme", "Active", "True", "Sending").await;
+
+    let secret: Secret = scene.find("sender-acme").await.expect("the sender's Secret");
+    let sender: SenderConfig = mounted(&scene, &secret);
+    let leg = &sender.settings.routes[0];
+    assert_eq!(leg.server_name, format!("connector-main.{}.svc", scene.namespace));
+    assert_eq!(leg.address, format!("{}:2775", leg.server_name));
+    assert_eq!(sender.queue_keys.len(), 1);
+    let login = Dsn::parse(sender.database_url.expose()).expect("a URL");
+    assert_eq!(login.login(), format!("bst_{}", sender.settings.tenant_id));
+    let own: i64 = sqlx::query_scalar("select tenant_id from enforcement")
+        .fetch_one(&store::connect(&login, 1, "test"))
+        .await
+        .expect("the sender's login sees its own row only");
+    assert_eq!(own, sender.settings.tenant_id.0);
+
+    let secret: Secret = scene.find("connector-main").await.expect("the connector's Secret");
+    let connector: ConnectorConfig = mounted(&scene, &secret);
+    assert_eq!((connector.settings.binds, connector.settings.rate_millis), (2, 20_000));
+    assert_eq!(connector.password.expose(), "secret12");
+    let login = Dsn::parse(connector.database_url.expose()).expect("a URL");
+    let share: (i64, i32, bool) = sqlx::query_as("select tenant_id, weight, may_send from connector_shares()")
+        .fetch_one(&store::connect(&login, 1, "test"))
+        .await
+        .expect("the connector's login sees its shares");
+    assert_eq!(share, (own, 3, true));
+
+    let deployment: Deployment = scene.find("sender-acme").await.expect("the sender");
+    let owner = &deployment.owner_references()[0];
+    assert_eq!((owner.kind.as_str(), owner.name.as_str()), ("Tenant", "acme"));
+    let pod = deployment.spec.expect("a spec").template.spec.expect("a pod");
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    assert_eq!(pod.containers[0].image.as_deref(), Some("budstikke:test"));
+    assert!(scene.find::<NetworkPolicy>("sender-acme").await.is_some());
+    assert!(scene.find::<Service>("connector-main").await.is_some());
+    assert!(scene.find::<PodDisruptionBudget>("sender-acme").await.is_none(), "one pod is never guarded");
+
+    let key: Secret = scene.find("acme-api-key").await.expect("the first API key");
+    let key: ApiKey =
+        std::str::from_utf8(&key.data.expect("data")["apiKey"].0).expect("text").parse().expect("a key of ours");
+    let known: Vec<u8> = sqlx::query_scalar("select hash from api_key where prefix = $1 and revoked_at is null")
+        .bind(key.prefix())
+        .fetch_one(&scene.pool())
+        .await
+        .expect("the key opens the account");
+    assert!(key.matches(&known));
+    let keys: i64 = sqlx::query_scalar("select count(*) from public_key").fetch_one(&scene.pool()).await.expect("keys");
+    assert!(keys >= 7, "keys are there before they are needed");
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_are_guarded_and_spread_until_one_is_left() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    let mut wanted = tenant("acme");
+    wanted["spec"]["sender"] = json!({"replicas": 2});
+    scene.create::<Tenant>(wanted).await;
+    let _operator = scene.operator("one");
+    scene.until("a budget", || scene.find::<PodDisruptionBudget>("sender-acme")).await;
+    let deployment: Deployment = scene.find("sender-acme").await.expect("the sender");
+    let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+    assert_eq!(pod.topology_spread_constraints.map(|all| all.len()), Some(1));
+
+    scene.change::<Tenant>("acme", json!({"spec": {"sender": {"replicas": 1}}})).await;
+    scene
+        .until("no budget", || async { scene.find::<PodDisruptionBudget>("sender-acme").await.is_none().then_some(()) })
+        .await;
+    let deployment: Deployment = scene.find("sender-acme").await.expect("the sender");
+    let pod = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+    assert_eq!(pod.topology_spread_constraints, None, "what is no longer wanted is taken away");
+}
+
+/// The versions of everything that the operator writes.
+async fn versions(scene: &Scene) -> Vec<(String, Option<String>)> {
+    async fn of<K>(scene: &Scene) -> Vec<(String, Option<String>)>
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + serde::de::DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let all = scene.api::<K>().list(&ListParams::default()).await.expect("list");
+        let name = |object: &K| format!("{} {}", K::kind(&()), object.name_any());
+        all.items.iter().map(|object| (name(object), object.resource_version())).collect()
+    }
+    let mut all = of::<Deployment>(scene).await;
+    all.extend(of::<Secret>(scene).await);
+    all.extend(of::<Service>(scene).await);
+    all.extend(of::<NetworkPolicy>(scene).await);
+    all.extend(of::<Tenant>(scene).await);
+    all.extend(of::<SmsRoute>(scene).await);
+    all.extend(of::<RetentionPolicy>(scene).await);
+    all.extend(of::<BillingPlan>(scene).await);
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_when_nothing_changed() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let operator = scene.operator("one");
+    scene.pods_come("connector-main").await;
+    scene.pods_come("sender-acme").await;
+    scene.tenant_says("acme", "Ready", "True", "Succeeded").await;
+    operator.stop().await;
+    let before = versions(&scene).await;
+
+    // An operator that is new looks at everything, and would write whatever it takes for different.
+    let operator = scene.operator("two");
+    scene.create::<SmsRoute>(route("later")).await;
+    scene.route_says("later", "CredentialsReady", "False", "SecretNotFound").await;
+    operator.stop().await;
+    let after = versions(&scene).await;
+    for (what, version) in before {
+        assert!(after.contains(&(what.clone(), version)), "{what} was written though nothing changed");
+    }
+}

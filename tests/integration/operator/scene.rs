@@ -1,0 +1,307 @@
+//! An installation: a namespace, databases, and an operator that serves them.
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use budstikke::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
+use budstikke::operator::{self, Args};
+use budstikke::pki::Authority;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::apiserver::ApiServer;
+use crate::support::postgres::Databases;
+
+/// Long enough for two cores that others use too.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(super) struct Scene {
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    pub(super) databases: Databases,
+    files: PathBuf,
+}
+
+/// An operator that runs; it goes without releasing its Lease when it is dropped.
+pub(super) struct Running {
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), operator::Error>>,
+}
+
+impl Running {
+    /// Tells it to stop and waits until it has.
+    pub(super) async fn stop(mut self) {
+        self.stop.cancel();
+        (&mut self.task).await.expect("no panic").expect("no error");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Scene {
+    /// An empty namespace, fresh databases, no operator yet.
+    pub(super) async fn set() -> Self {
+        let (client, namespace) = ApiServer::shared().namespace().await;
+        let databases = Databases::start().await;
+        let files = std::env::temp_dir().join(format!("budstikke-operator-{}-{namespace}", std::process::id()));
+        let write = |name: &str, text: &str| {
+            let path = files.join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
+            std::fs::write(path, text).expect("write a file");
+        };
+        write("database/operator-url", &databases.data.url("budstikke_operator"));
+        write("keyring/operator-url", &databases.keyring.url("budstikke_operator"));
+        write("kek/kek", &base64::prelude::BASE64_STANDARD.encode([7; 32]));
+        let authority = Authority::generate(jiff::Timestamp::now()).expect("an authority");
+        write("ca/ca.crt", &authority.certificate);
+        write("ca/ca.key", authority.key.expose());
+        Self { client, namespace, databases, files }
+    }
+
+    /// Starts an operator under a pod's name.
+    pub(super) fn operator(&self, pod: &str) -> Running {
+        let args = Args {
+            namespace: self.namespace.clone(),
+            namespaces: vec![self.namespace.clone()],
+            pod: pod.to_owned(),
+            lease: "budstikke-operator".to_owned(),
+            files: self.files.clone(),
+            image: "budstikke:test".to_owned(),
+            image_pull_policy: "IfNotPresent".to_owned(),
+            image_pull_secrets: Vec::new(),
+            workload_log: "info".to_owned(),
+            network_policies: true,
+            concurrency: 4,
+            settle_seconds: 1,
+            health_address: "127.0.0.1:0".parse().expect("an address"),
+        };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(operator::run_until(args, self.client.clone(), stop.clone()));
+        Running { stop, task }
+    }
+
+    pub(super) fn pool(&self) -> PgPool {
+        self.databases.data.pool("budstikke_operator")
+    }
+
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(super) async fn create<K>(&self, object: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        let object: K = serde_json::from_value(object).expect("an object");
+        self.api::<K>().create(&PostParams::default(), &object).await.expect("create")
+    }
+
+    /// Merges into an object.
+    pub(super) async fn change<K>(&self, name: &str, change: Value)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(change)).await.expect("change");
+    }
+
+    pub(super) async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.expect("delete");
+    }
+
+    pub(super) async fn find<K>(&self, name: &str) -> Option<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        self.api::<K>().get_opt(name).await.expect("get")
+    }
+
+    /// A plan, a policy, a route with its credentials.
+    pub(super) async fn furnish(&self) {
+        self.create::<BillingPlan>(plan("standard")).await;
+        self.create::<RetentionPolicy>(policy("standard")).await;
+        self.create::<Secret>(credentials("main-credentials")).await;
+        self.create::<SmsRoute>(route("main")).await;
+    }
+
+    /// Says what the cluster's controllers would: as many pods are ready as are wanted.
+    pub(super) async fn pods_come(&self, deployment: &str) {
+        let found: Deployment = self.until(deployment, || async { self.find(deployment).await }).await;
+        let replicas = found.spec.and_then(|spec| spec.replicas).expect("replicas");
+        let status = json!({"status": {
+            "observedGeneration": found.metadata.generation, "replicas": replicas, "readyReplicas": replicas,
+            "updatedReplicas": replicas, "availableReplicas": replicas,
+        }});
+        let (api, as_us) = (self.api::<Deployment>(), PatchParams::default());
+        api.patch_status(deployment, &as_us, &Patch::Merge(status)).await.expect("say that pods are ready");
+    }
+
+    /// Polls until there is something.
+    pub(super) async fn until<T, F: Future<Output = Option<T>>>(&self, what: &str, mut look: impl FnMut() -> F) -> T {
+        let begin = Instant::now();
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            assert!(begin.elapsed() < DEADLINE, "waited in vain for {what}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until a Tenant's condition has this status and reason; its message.
+    pub(super) async fn tenant_says(&self, name: &str, about: &str, status: &str, reason: &str) -> String {
+        self.says::<Tenant>(name, about, status, reason, |tenant| tenant.status.map(|status| status.conditions)).await
+    }
+
+    /// Waits until a route's condition has this status and reason; its message.
+    pub(super) async fn route_says(&self, name: &str, about: &str, status: &str, reason: &str) -> String {
+        self.says::<SmsRoute>(name, about, status, reason, |route| route.status.map(|status| status.conditions)).await
+    }
+
+    async fn says<K>(
+        &self,
+        name: &str,
+        about: &str,
+        status: &str,
+        reason: &str,
+        conditions: impl Fn(K) -> Option<Vec<Condition>>,
+    ) -> String
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        let what = format!("{name}: {about}={status} ({reason})");
+        let last = std::cell::RefCell::new(Vec::new());
+        let found = tokio::time::timeout(
+            DEADLINE,
+            self.until(&what, || async {
+                let all = conditions(self.find::<K>(name).await?)?;
+                let found = all.iter().find(|condition| {
+                    condition.type_ == about && condition.status == status && condition.reason == reason
+                });
+                let message = found.map(|condition| condition.message.clone());
+                *last.borrow_mut() = all;
+                message
+            }),
+        );
+        found.await.unwrap_or_else(|_| panic!("{what} is not said, but {:#?}", last.borrow()))
+    }
+
+    /// The enforcement row of a Tenant: may it accept, may it send, and why not.
+    pub(super) async fn enforced(&self, name: &str) -> Option<(bool, bool, Option<String>)> {
+        sqlx::query_as(
+            "select may_accept, may_send, code from enforcement join tenant using (tenant_id)
+             where namespace = $1 and name = $2 and erased_at is null",
+        )
+        .bind(&self.namespace)
+        .bind(name)
+        .fetch_optional(&self.pool())
+        .await
+        .expect("read the enforcement")
+    }
+
+    /// Waits until the enforcement of a Tenant is so.
+    pub(super) async fn enforces(&self, name: &str, may_send: bool, code: Option<&str>) {
+        self.until(&format!("{name}: may_send={may_send}, code {code:?}"), || async {
+            let (_, sends, why) = self.enforced(name).await?;
+            (sends == may_send && why.as_deref() == code).then_some(())
+        })
+        .await;
+    }
+
+    pub(super) fn files(&self) -> &Path {
+        &self.files
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.files);
+    }
+}
+
+pub(super) fn plan(name: &str) -> Value {
+    json!({
+        "apiVersion": "budstikke.dev/v1alpha1", "kind": "BillingPlan", "metadata": {"name": name},
+        "spec": {
+            "seller": {
+                "name": "Vert ApS", "address": {"lines": ["Vej 1"], "postcode": "8000", "city": "Aarhus", "country": "DK"},
+                "cvr": "25313763", "email": "faktura@example.dk",
+                "bankAccount": {"registration": "1234", "number": "1234567"},
+            },
+            "brands": [{"name": "sms", "displayName": "SMS", "domain": "sms.example.dk",
+                        "senderAddress": "sms@example.dk", "services": ["api"]}],
+            "terms": [{"version": "2026-1", "from": "2026-01-01", "page": "https://example.dk/terms"}],
+            "currency": "DKK",
+            "prices": [{"from": "2026-01-01", "monthlyFee": "99", "sms": [{"prefix": "45", "price": "0.295"}]}],
+            "vat": {"percent": "25"}, "payment": {"days": 8},
+        },
+    })
+}
+
+pub(super) fn policy(name: &str) -> Value {
+    json!({
+        "apiVersion": "budstikke.dev/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": name},
+        "spec": {
+            "log": {"keep": {"months": 3}, "textCharacters": 160}, "mail": {"keepDays": 3},
+            "accounts": {"deleteAfterMonths": 3}, "invoices": {"keepYears": 5},
+            "backups": {"keyringKeepHours": 24, "dataKeepDays": 14},
+            "hosting": {"country": "DK", "location": "Aarhus", "provider": "Vert ApS"},
+        },
+    })
+}
+
+pub(super) fn credentials(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+           "stringData": {"systemId": "budstikke", "password": "secret12"}})
+}
+
+pub(super) fn route(name: &str) -> Value {
+    json!({
+        "apiVersion": "budstikke.dev/v1alpha1", "kind": "SmsRoute", "metadata": {"name": name},
+        "spec": {
+            "upstream": {"smpp": {"host": "smsc.example.com", "port": 2775, "tls": {"mode": "disabled"},
+                                  "credentialsRef": {"name": format!("{name}-credentials")}}},
+            "processor": {"name": "SMSC", "country": "DK"}, "binds": 2, "ratePerSecond": 20,
+        },
+    })
+}
+
+/// A Tenant that may send.
+pub(super) fn tenant(name: &str) -> Value {
+    json!({
+        "apiVersion": "budstikke.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name},
+        "spec": {
+            "organisation": {
+                "name": "Bageren ApS", "registration": {"cvr": "25313763"},
+                "address": {"lines": ["Torvet 1"], "postcode": "8000", "city": "Aarhus", "country": "DK"},
+            },
+            "contact": {"email": "sms@example.dk"},
+            "services": ["api"],
+            "planRef": {"name": "standard"}, "retentionRef": {"name": "standard"},
+            "routes": [{"name": "main", "weight": 3}],
+            "senderIds": [{"id": "Bageren"}],
+            "verification": {"organisationConfirmedOn": "2026-01-02",
+                             "contactEmail": {"address": "sms@example.dk", "confirmedOn": "2026-01-02"}},
+            "acceptance": {"termsVersion": "2026-1", "acceptedOn": "2026-01-02"},
+        },
+    })
+}

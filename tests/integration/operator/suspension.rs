@@ -1,0 +1,57 @@
+//! A suspended tenant neither accepts nor sends, at once; its pods follow.
+use budstikke::crd::Tenant;
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::json;
+use sqlx::postgres::PgListener;
+
+use super::scene::{Scene, tenant};
+
+async fn replicas(scene: &Scene, wanted: i32) {
+    scene
+        .until(&format!("{wanted} replicas"), || async {
+            let deployment: Deployment = scene.find("sender-acme").await?;
+            (deployment.spec?.replicas == Some(wanted)).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suspended_and_lifted() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let _operator = scene.operator("one");
+    scene.enforces("acme", true, None).await;
+    replicas(&scene, 1).await;
+    let mut changes = PgListener::connect_with(&scene.pool()).await.expect("listen");
+    changes.listen("budstikke_change").await.expect("listen");
+
+    let suspension = json!({"reason": "spam", "message": "Uopfordrede beskeder"});
+    scene.change::<Tenant>("acme", json!({"spec": {"suspension": suspension}})).await;
+    scene.enforces("acme", false, Some("suspended")).await;
+    assert!(changes.recv().await.expect("a notification").payload().starts_with("tenant:"));
+    replicas(&scene, 0).await;
+    let message = scene.tenant_says("acme", "Suspended", "True", "Suspended").await;
+    assert_eq!(message, "Uopfordrede beskeder");
+    scene.tenant_says("acme", "Active", "False", "Suspended").await;
+    scene.pods_come("connector-main").await;
+    scene.tenant_says("acme", "Ready", "True", "Succeeded").await;
+
+    scene.change::<Tenant>("acme", json!({"spec": {"suspension": null}})).await;
+    scene.enforces("acme", true, None).await;
+    replicas(&scene, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_awaited_without_holding_up_helm() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    let mut wanted = tenant("acme");
+    wanted["spec"].as_object_mut().expect("a spec").remove("verification");
+    scene.create::<Tenant>(wanted).await;
+    let _operator = scene.operator("one");
+    scene.pods_come("connector-main").await;
+    scene.tenant_says("acme", "Active", "False", "OrganisationUnconfirmed").await;
+    scene.tenant_says("acme", "Ready", "True", "Succeeded").await;
+    scene.enforces("acme", false, Some("unverified")).await;
+}

@@ -1,0 +1,255 @@
+//! A sender between a real database and a connector that does what a test wants.
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use budstikke::domain::{LocalError, MessageState};
+use budstikke::sender::End;
+use budstikke::smpp::{CommandStatus, vendor};
+use rusmpp::values::MessageState as Reported;
+
+use connector::Fate;
+use world::World;
+
+mod connector;
+mod world;
+
+const BILLED: &str = "select count(*) from usage where tenant_id = $1";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_are_sent_logged_billed_and_delivered() {
+    let world = World::new(1, 100).await;
+    let sender = world.start();
+    world.queue(300, "Hej").await;
+    world.connectors[0].wake();
+    world.all(MessageState::Delivered, 300).await;
+    world.no_flights().await;
+    assert_eq!(world.number(BILLED).await, 300);
+    let whole = "select count(*) from message_log where tenant_id = $1 and upstream_id like 'up-%' and tag is not null
+        and submitted_at is not null and final_at is not null and route_id is not null and entry = '\\x01'";
+    assert_eq!(world.number(whole).await, 300);
+    assert_eq!(world.connectors[0].state().written.len(), 300, "each once");
+    assert_eq!(sender.stop().await, End::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_sender_holds_no_connection_and_wakes_up() {
+    let mut world = World::new(1, 100).await;
+    world.pace.poll = (Duration::from_secs(3600), Duration::from_secs(3600));
+    let sender = world.start();
+    let bound = async || (!world.connectors[0].state().is_unbound()).then_some(());
+    world.until("a session", bound).await;
+    world.queue(1, "Hej").await;
+    world.connectors[0].wake();
+    world.all(MessageState::Delivered, 1).await;
+    let connections = "select count(*) from pg_stat_activity where application_name = 'sender-test'
+        and datname = current_database() and $1::bigint is not null";
+    world.until("no connection", async || (world.number(connections).await == 0).then_some(())).await;
+    world.queue(1, "Hej igen").await;
+    world.connectors[0].wake();
+    world.all(MessageState::Delivered, 2).await;
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_text_is_final_with_its_last_receipt() {
+    let world = World::new(1, 100).await;
+    let connector = &world.connectors[0];
+    connector.script(|part| match part.part {
+        2 => Fate::Taken(Some(Reported::Undeliverable)),
+        _ => Fate::Taken(Some(Reported::Delivered)),
+    });
+    let sender = world.start();
+    let failing = world.queue(20, &"x".repeat(400)).await;
+    world.all(MessageState::Failed, 20).await;
+    connector.script(|_| Fate::Taken(Some(Reported::Delivered)));
+    world.queue(20, &"ж".repeat(100)).await;
+    world
+        .until("20 delivered", async || (world.tally().await.get(&MessageState::Delivered) == Some(&20)).then_some(()))
+        .await;
+    assert_eq!(world.number(BILLED).await, 20 * 3 + 20 * 2);
+    assert_eq!(world.number("select count(*) from message_part where tenant_id = $1").await, 100);
+    let states = world.states().await;
+    assert!(failing.iter().all(|id| states[id] == MessageState::Failed));
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_may_come_before_its_answer() {
+    let world = World::new(1, 20).await;
+    world.connectors[0].script(|_| Fate::ReceiptFirst(Reported::Delivered));
+    let sender = world.start();
+    world.queue(50, "Hej").await;
+    world.all(MessageState::Delivered, 50).await;
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_are_final_and_not_billed() {
+    let world = World::new(1, 20).await;
+    world.connectors[0].script(|_| Fate::Refused(CommandStatus::EsmeRinvdstadr));
+    let sender = world.start();
+    world.queue(10, "Hej").await;
+    world.all(MessageState::Rejected, 10).await;
+    world.no_flights().await;
+    assert_eq!(world.number(BILLED).await, 0);
+    assert_eq!(world.number("select count(*) from message_log where tenant_id = $1 and error = 11").await, 10);
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_passes_is_tried_again_until_it_has_passed() {
+    for status in [CommandStatus::EsmeRthrottled, vendor::NOT_WRITTEN, vendor::NO_CREDIT, CommandStatus::EsmeRsyserr] {
+        let world = World::new(1, 5).await;
+        let mut refusals = 4;
+        world.connectors[0].script(move |_| {
+            refusals -= 1;
+            if refusals >= 0 { Fate::Refused(status) } else { Fate::Taken(Some(Reported::Delivered)) }
+        });
+        let sender = world.start();
+        world.queue(20, "Hej").await;
+        world.all(MessageState::Delivered, 20).await;
+        assert_eq!(world.connectors[0].state().written.len(), 20, "{status:?}: each once");
+        world.no_flights().await;
+        sender.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_route_cannot_take_goes_by_the_next() {
+    let world = World::new(2, 10).await;
+    world.connectors[0].script(|_| Fate::Refused(vendor::NOT_WRITTEN));
+    let sender = world.start();
+    world.queue(50, "Hej").await;
+    world.all(MessageState::Delivered, 50).await;
+    assert_eq!(world.connectors[1].state().written.len(), 50);
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_route_serves_while_the_first_is_away() {
+    let mut world = World::new(2, 10).await;
+    let first = world.connectors.remove(0);
+    drop(first);
+    let sender = world.start();
+    world.queue(20, &"x".repeat(200)).await;
+    world.all(MessageState::Delivered, 20).await;
+    assert_eq!(world.connectors[0].state().written.len(), 40);
+    let route = world.routes[1].0;
+    let by_second = "select count(distinct route_id) * 1000000 + max(route_id) from message_part where tenant_id = $1";
+    assert_eq!(world.number(by_second).await, 1_000_000 + route);
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schedule_and_validity_are_honoured() {
+    let world = World::new(1, 10).await;
+    let sender = world.start();
+    let now = jiff::Timestamp::now();
+    let (second, hour) = (jiff::SignedDuration::from_millis(1500), jiff::SignedDuration::from_hours(1));
+    let later = world.queue_with(3, "Senere", Some(now + second), now + hour).await;
+    let stale = world.queue_with(3, "For sent", None, now - second).await;
+    world.queue(3, "Nu").await;
+    let both = HashMap::from([(MessageState::Delivered, 6), (MessageState::Expired, 3)]);
+    world.until("6 delivered, 3 expired", async || (world.tally().await == both).then_some(())).await;
+    assert!(jiff::Timestamp::now() >= now + second);
+    let states = world.states().await;
+    assert!(later.iter().all(|id| states[id] == MessageState::Delivered));
+    assert!(stale.iter().all(|id| states[id] == MessageState::Expired));
+    assert_eq!(world.number(BILLED).await, 6);
+    let errors = "select coalesce(sum(error), 0) from message_log where tenant_id = $1";
+    assert_eq!(world.number(errors).await, 3 * i64::from(LocalError::TooLate.code()));
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn suspended_midway_nothing_more_is_claimed_and_lifted_it_goes_on() {
+    let world = World::new(1, 100).await;
+    let sender = world.start();
+    world.queue(6_000, "Hej").await;
+    world.connectors[0].wake();
+    world.until("a beginning", async || (world.connectors[0].state().written.len() > 500).then_some(())).await;
+    world.enforce("update enforcement set may_send = false where tenant_id = $1").await;
+    let flights = "select coalesce(sum(cardinality(message_ids)), 0)::bigint from flight where tenant_id = $1";
+    let sent = world.connectors[0].state().written.len();
+    let begun = world.number(flights).await;
+    world.no_flights().await;
+    let after = world.connectors[0].state().written.len();
+    assert!(after < 6_000, "it was suspended in the middle");
+    assert!(
+        after - sent <= usize::try_from(begun).expect("few") + 200,
+        "{sent} sent, {begun} begun, then {after} sent"
+    );
+    let queued = world.tally().await[&MessageState::Queued];
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.tally().await[&MessageState::Queued], queued, "nothing is claimed");
+    assert_eq!(world.connectors[0].state().written.len(), after, "nothing is sent");
+    world.enforce("update enforcement set may_send = true where tenant_id = $1").await;
+    world.all(MessageState::Delivered, 6_000).await;
+    assert_eq!(world.connectors[0].state().written.len(), 6_000, "each once");
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_crash_unknown_fates_are_held_where_that_is_the_policy() {
+    let world = World::new(1, 10).await;
+    world.enforce("update enforcement set crash_policy = 'hold' where tenant_id = $1").await;
+    world.connectors[0].script(|_| Fate::Silence);
+    world.queue(100, "Hej").await;
+    let sender = world.start();
+    world.until("a window", async || (world.connectors[0].state().written.len() == 10).then_some(())).await;
+    sender.kill().await;
+    world.connectors[0].script(|_| Fate::Taken(Some(Reported::Delivered)));
+    let sender = world.start();
+    let both = HashMap::from([(MessageState::Delivered, 90), (MessageState::Held, 10)]);
+    world.until("90 delivered, 10 held", async || (world.tally().await == both).then_some(())).await;
+    world.no_flights().await;
+    assert_eq!(world.connectors[0].state().written.len(), 100, "each once");
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flight_that_keeps_crashing_its_sender_is_set_aside() {
+    let world = World::new(1, 10).await;
+    world.connectors[0].script(|_| Fate::Silence);
+    world.queue(10, "Hej").await;
+    for round in 1..=7 {
+        let sender = world.start();
+        let begun = async || {
+            let held = world.tally().await.contains_key(&MessageState::Held);
+            (held || world.connectors[0].state().written.len() == round * 10).then_some(())
+        };
+        world.until("another attempt", begun).await;
+        sender.kill().await;
+    }
+    world.all(MessageState::Held, 10).await;
+    world.no_flights().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_key_is_missing_waits_and_one_that_cannot_be_opened_is_rejected() {
+    let world = World::new(1, 10).await;
+    world.configure(|config| config.queue_keys[0].name = "queue/2".to_owned());
+    let sender = world.start();
+    world.queue(5, "Hej").await;
+    world.enforce("update queue set body = '\\x00' where tenant_id = $1 and message_id = (select min(message_id::text)::uuid from queue)").await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(world.tally().await, HashMap::from([(MessageState::Queued, 5)]));
+    world.configure(|config| config.queue_keys[0].name = "queue/1".to_owned());
+    let both = HashMap::from([(MessageState::Delivered, 4), (MessageState::Rejected, 1)]);
+    world.until("4 delivered, 1 rejected", async || (world.tally().await == both).then_some(())).await;
+    sender.stop().await;
+}
+
+/// Not a promise, a figure to read: the sender, the stand-in and PostgreSQL share this machine with other tests.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_fast_it_is() {
+    const MESSAGES: usize = 10_000;
+    let world = World::new(1, 1_000).await;
+    world.queue(MESSAGES, "Hej").await;
+    let began = Instant::now();
+    let sender = world.start();
+    world.all(MessageState::Delivered, MESSAGES).await;
+    let rate = MESSAGES as f64 / began.elapsed().as_secs_f64();
+    eprintln!("sender: {rate:.0} messages/s, claimed, submitted, logged, billed and delivered");
+    sender.stop().await;
+}

@@ -1,0 +1,3 @@
+//! What the integration tests stand on: real servers, started once a run and gone with it.
+pub(crate) mod apiserver;
+pub(crate) mod postgres;
