@@ -15,7 +15,7 @@ pub mod text;
 
 pub use api_key::{ApiKey, KeyForm, NoRandomness, Scope};
 pub use clock::{Clock, SystemClock, copenhagen_day};
-pub use content::{Body, Entry, Received};
+pub use content::{Body, Entry};
 pub use ids::{BatchId, MessageId, RouteId, TenantId};
 pub use message::{LocalError, MessageState};
 pub use msisdn::{Msisdn, NumberRefusal, Region, load_numbering_plans};

@@ -1,12 +1,13 @@
 //! One tenant's sender: claims its queue, submits to the connectors of its routes, stores results and receipts.
 //!
-//! - `engine`: the one loop, and what it has the database do. `reader`: when to look into the queue.
+//! - `place`: one sends, others stand by. `engine`: the one loop, and what it has the database do. `reader`: when to look
+//!   into the queue.
 //! - `book`, `lane`, `ledger`: the messages on their way, what waits for each route, what is to be stored.
 //! - `link`, `route`: the session with a connector, and what it allows.
 //! - `opener`, `compose`, `verdict`, `receipt`: between ciphertext, message and PDU.
 //!
 //! One thread and little memory: a thousand of these run beside each other. An idle one holds its sessions and nothing
-//! else; no database connection.
+//! else; no database connection (but where others stand by: then it gives signs of life).
 mod book;
 mod compose;
 mod engine;
@@ -15,6 +16,7 @@ mod ledger;
 mod link;
 mod metrics;
 mod opener;
+mod place;
 mod reader;
 mod receipt;
 mod route;
@@ -31,11 +33,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use engine::End;
+use place::Place;
 
 use crate::config::sender::SenderConfig;
 use crate::config::{self, Mount};
 use crate::domain::{Clock, SystemClock};
-use crate::smpp::backoff::Backoff;
 use crate::store::{self, Dsn, DsnError, claim};
 use crate::telemetry::health::{self, Ready};
 
@@ -160,7 +162,8 @@ pub async fn run(args: Args) -> Result<(), Error> {
                     running.await?
                 }
             };
-            if end == End::Superseded || stop.is_cancelled() {
+            // Beside others it stands by from here on; alone, the pod that has taken over is its successor.
+            if stop.is_cancelled() || (end == End::Superseded && !config.borrow().settings.stands_by) {
                 return Ok(());
             }
         }
@@ -203,7 +206,10 @@ impl Sender {
 
     async fn serve(self, metrics: metrics::Metrics, stop: CancellationToken) -> Result<End, Error> {
         let config = Arc::clone(&self.config.borrow());
-        let Some(epoch) = self.begin(&stop).await? else { return Ok(End::Stopped) };
+        let place =
+            Place { pool: self.pool.clone(), stands_by: config.settings.stands_by, ready: self.ready.clone() };
+        let Some(epoch) = place.take(&stop).await? else { return Ok(End::Stopped) };
+        self.ready.set(false);
         tracing::info!(tenant = %config.settings.tenant_id, epoch, "sending");
         let (sender, signals) = mpsc::channel(SIGNALS);
         let unlink = CancellationToken::new();
@@ -233,31 +239,12 @@ impl Sender {
             metrics,
             ready: self.ready,
         };
-        let end = engine::Engine::new(setup).run(signals, stop).await;
+        let end = tokio::select! {
+            end = engine::Engine::new(setup).run(signals, stop) => end,
+            () = place.keep(epoch) => End::Stopped,
+        };
+        place.leave(epoch).await;
         self.pool.close().await;
         Ok(end)
-    }
-
-    /// Takes the next epoch, as soon as the database gives it; `None` when stopped before.
-    async fn begin(&self, stop: &CancellationToken) -> Result<Option<i64>, Error> {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-        loop {
-            let attempt = async {
-                if store::schema_is_recent(&self.pool).await.map_err(claim::Error::Begin)? {
-                    return claim::begin(&self.pool).await.map(Some);
-                }
-                Ok(None)
-            };
-            match stop.run_until_cancelled(attempt).await {
-                None => return Ok(None),
-                Some(Ok(Some(epoch))) => return Ok(Some(epoch)),
-                Some(Err(error @ claim::Error::NoTenant)) => return Err(Error::Begin(error)),
-                Some(Ok(None)) => tracing::warn!("the database's schema is older than this sender: waiting"),
-                Some(Err(error)) => tracing::warn!(%error, "the database gives no epoch: waiting"),
-            }
-            if stop.run_until_cancelled(tokio::time::sleep(backoff.delay())).await.is_none() {
-                return Ok(None);
-            }
-        }
     }
 }

@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -15,6 +17,7 @@ use super::extract::Parameters;
 use super::messages::page_size;
 use super::problem::{Problem, ReadProblems};
 use super::seal;
+use crate::domain::inbound::{Content, Inbound, Segment};
 use crate::domain::{Personal, Scope};
 use crate::store::history;
 
@@ -43,10 +46,49 @@ pub struct InboundMessage {
     #[schema(value_type = String, examples("4520123456"))]
     from: Personal<String>,
     /// The account's number that it came to.
-    to: String,
-    /// The whole text.
-    #[schema(value_type = String)]
-    text: Personal<String>,
+    #[schema(value_type = String, examples("1231"))]
+    to: Personal<String>,
+    /// The text; absent where it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    text: Option<Personal<String>>,
+    /// What is no text, or in an alphabet that is not known, in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, content_encoding = "base64")]
+    octets: Option<Personal<String>>,
+    /// Which part of a longer message it is; absent where it is the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<Part>,
+}
+
+/// One part of a longer message: the same sender, number and reference make one message.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Part {
+    /// What the parts of one message have in common.
+    reference: u16,
+    /// This part, from 1.
+    number: u8,
+    /// Of so many.
+    count: u8,
+}
+
+impl InboundMessage {
+    fn new(record: &history::Inbound, inbound: Inbound) -> Self {
+        let (text, octets) = match inbound.content {
+            Content::Text(text) => (Some(text), None),
+            Content::Octets(octets) => (None, Some(Personal::new(STANDARD.encode(octets.reveal())))),
+        };
+        let part = |Segment { reference, number, count }| Part { reference, number, count };
+        Self {
+            id: record.id,
+            received_at: record.received_at,
+            from: inbound.from,
+            to: inbound.to,
+            text,
+            octets,
+            part: inbound.segment.map(part),
+        }
+    }
 }
 
 /// A page of received messages, newest first.
@@ -89,13 +131,7 @@ pub async fn list(
     let mut messages = Vec::with_capacity(records.len());
     for record in &records {
         if let Some(received) = seal::open_inbound(&shared.keyring, caller.tenant(), record).await? {
-            messages.push(InboundMessage {
-                id: record.id,
-                received_at: record.received_at,
-                from: received.from,
-                to: received.to,
-                text: received.text,
-            });
+            messages.push(InboundMessage::new(record, received));
         }
     }
     Ok(Json(InboundPage { messages, next }))

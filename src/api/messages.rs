@@ -175,9 +175,9 @@ pub async fn batch(
     Ok(Json(Batch {
         id: id.0,
         accepted_at: id.at(),
-        messages: counts.iter().map(|(_, messages)| messages).sum(),
-        r#final: counts.iter().all(|(state, _)| state.is_final()),
-        states: counts.into_iter().map(|(state, messages)| (name(state), messages)).collect(),
+        messages: counts.iter().map(|count| count.messages).sum(),
+        r#final: counts.iter().all(|count| count.are_final),
+        states: counts.into_iter().map(|count| (name(count.state), count.messages)).collect(),
     }))
 }
 

@@ -5,12 +5,13 @@ use jiff::Timestamp;
 
 use super::problem::Problem;
 use super::send::plan::Plan;
-use crate::domain::{Entry, MessageId, Received, TenantId, content, copenhagen_day};
+use crate::domain::inbound::Inbound;
+use crate::domain::{Entry, MessageId, TenantId, content, copenhagen_day};
 use crate::keyring::seal::{Field, QueueKey};
 use crate::keyring::{self, Keyring};
 use crate::store::accept::{Logged, Message};
 use crate::store::credentials::Account;
-use crate::store::history::{Inbound, Record};
+use crate::store::history::{self, Record};
 
 /// A call's messages, sealed.
 #[derive(Debug)]
@@ -83,7 +84,11 @@ pub async fn open_entry(keyring: &Keyring, tenant: TenantId, record: &Record) ->
 ///
 /// # Errors
 /// When the keyring is away, or the message is not what was sealed.
-pub async fn open_inbound(keyring: &Keyring, tenant: TenantId, record: &Inbound) -> Result<Option<Received>, Problem> {
+pub async fn open_inbound(
+    keyring: &Keyring,
+    tenant: TenantId,
+    record: &history::Inbound,
+) -> Result<Option<Inbound>, Problem> {
     let key = match keyring.inbound_private(tenant, &record.key_name).await {
         Ok(key) => key,
         Err(keyring::Error::KeyMissing { .. }) => return Ok(None),

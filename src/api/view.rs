@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::{Entry, MessageState, Personal};
+use crate::domain::{Entry, LocalError, MessageState, Personal};
 use crate::store::history::Record;
 
 /// A message and its delivery report.
@@ -107,8 +107,8 @@ impl Message {
             from: entry.from.into(),
             text: entry.text,
             state: record.state,
-            state_text: state_text(record.state),
-            r#final: record.state.is_final(),
+            state_text: state_text(record.state, record.is_final()),
+            r#final: record.is_final(),
             parts: record.parts,
             accepted_at: record.id.at(),
             send_at: record.not_before,
@@ -121,8 +121,9 @@ impl Message {
 
 /// A state in plain words.
 #[must_use]
-pub fn state_text(state: MessageState) -> &'static str {
+pub fn state_text(state: MessageState, is_final: bool) -> &'static str {
     match state {
+        MessageState::Sent if is_final => "handed to the network; reports are not asked for on its route",
         MessageState::Queued => "waiting to be sent",
         MessageState::Held => "held back until it is decided whether to send it",
         MessageState::Sent => "handed to the network, which has not reported back yet",
@@ -135,9 +136,14 @@ pub fn state_text(state: MessageState) -> &'static str {
     }
 }
 
-/// A rejected message carries an SMPP status, any other an error of the mobile network (GSM 03.40, MAP).
+/// An error of our own; or a rejected message carries an SMPP status, any other an error of the mobile network (GSM
+/// 03.40, MAP).
 fn failure(state: MessageState, code: i32) -> Failure {
-    let known = if state == MessageState::Rejected { smpp_status(code) } else { network_error(code) };
+    let known = match LocalError::from_code(code) {
+        Some(error) => Some(local_error(error)),
+        None if state == MessageState::Rejected => smpp_status(code),
+        None => network_error(code),
+    };
     let detail = known.map_or_else(
         || match state {
             MessageState::Rejected => format!("the upstream refused it with status {code:#010x}"),
@@ -146,6 +152,14 @@ fn failure(state: MessageState, code: i32) -> Failure {
         str::to_owned,
     );
     Failure { code, detail }
+}
+
+fn local_error(error: LocalError) -> &'static str {
+    match error {
+        LocalError::TooLate => "its validity ended before it could be sent",
+        LocalError::Unreadable => "it could not be put into the form that the upstream takes",
+        LocalError::NoRoute => "no route of the account carries its number or sender id",
+    }
 }
 
 fn smpp_status(code: i32) -> Option<&'static str> {
@@ -187,6 +201,7 @@ mod tests {
     fn known_errors_have_words_and_others_their_number() {
         assert_eq!(failure(MessageState::Failed, 27).detail, "the handset is switched off or out of coverage");
         assert_eq!(failure(MessageState::Rejected, 0x0b).detail, "the upstream does not accept the recipient's number");
+        assert_eq!(failure(MessageState::Rejected, -3).detail, "no route of the account carries its number or sender id");
         assert_eq!(failure(MessageState::Failed, 4711).detail, "the network gave error 4711");
         assert_eq!(failure(MessageState::Rejected, 0x401).detail, "the upstream refused it with status 0x00000401");
     }

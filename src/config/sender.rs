@@ -32,6 +32,9 @@ pub struct Settings {
     pub routes: Vec<Leg>,
     /// What becomes of messages whose fate a crash left unknown.
     pub crash_policy: CrashPolicy,
+    /// Several pods run: one sends, the others stand by.
+    #[serde(default)]
+    pub stands_by: bool,
 }
 
 /// One route that a sender may use.

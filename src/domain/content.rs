@@ -1,4 +1,5 @@
-//! What ciphertexts hold: the two of a queue row, and that of an inbound message. The names are short because they are stored with every message.
+//! What the two ciphertexts of a queue row hold ([`super::inbound`] has that of an inbound message). The names are short
+//! because they are stored with every message.
 use serde::{Deserialize, Serialize};
 
 use super::text::Encoding;
@@ -31,20 +32,6 @@ pub struct Entry {
     #[serde(rename = "f")]
     pub from: SenderId,
     /// The text's first characters.
-    #[serde(rename = "x")]
-    pub text: Personal<String>,
-}
-
-/// An SMS received for a tenant; sealed by the connector to the tenant's public key of the day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Received {
-    /// Who sent it, as the upstream wrote it: a number without the plus, a short code or a name.
-    #[serde(rename = "f")]
-    pub from: Personal<String>,
-    /// The tenant's number that it came to.
-    #[serde(rename = "t")]
-    pub to: String,
-    /// The whole text.
     #[serde(rename = "x")]
     pub text: Personal<String>,
 }

@@ -7,6 +7,9 @@ use uuid::Uuid;
 
 use crate::domain::{MessageId, RouteId, TenantId};
 
+/// The code of what a login may not do.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
 /// What the database would not do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -74,13 +77,26 @@ pub struct Launched {
     pub ids: Vec<MessageId>,
 }
 
-/// Takes the tenant's next epoch; every older sender may claim nothing from here on.
+/// Takes the tenant's next epoch; every older sender may claim nothing from here on. One that stands by takes it only
+/// where no other is alive, and gives `None` while one is.
 ///
 /// # Errors
 /// When the database says no.
-pub async fn begin(pool: &PgPool) -> Result<i64, Error> {
-    let epoch = sqlx::query_scalar!("select sender_begin()").fetch_one(pool).await.map_err(Error::Begin)?;
-    epoch.ok_or(Error::NoTenant)
+pub async fn begin(pool: &PgPool, stands_by: bool) -> Result<Option<i64>, Error> {
+    let begun = sqlx::query_scalar!("select sender_begin($1)", stands_by).fetch_one(pool).await;
+    begun.map_err(|error| match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        Some(INSUFFICIENT_PRIVILEGE) => Error::NoTenant,
+        _ => Error::Begin(error),
+    })
+}
+
+/// Says that this sender is alive for so long from now; 0 seconds: that others may begin.
+///
+/// # Errors
+/// When the database says no.
+pub async fn alive(pool: &PgPool, epoch: i64, seconds: i32) -> Result<(), Error> {
+    sqlx::query!("select sender_alive($1, $2)", epoch, seconds).execute(pool).await.map_err(Error::Begin)?;
+    Ok(())
 }
 
 /// Whether this sender may go on.

@@ -50,6 +50,14 @@ pub struct Record {
     pub entry: Vec<u8>,
 }
 
+impl Record {
+    /// Nothing more will happen to it: by its state, or because its route asks for no receipts.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.state.is_final() || self.final_at.is_some()
+    }
+}
+
 /// Which messages, newest first.
 #[derive(Debug, Clone, Copy)]
 pub struct Filter {
@@ -160,20 +168,31 @@ pub async fn find(pool: &PgPool, tenant: TenantId, id: MessageId) -> Result<Opti
     Ok(found.into_iter().find(|record| record.id == id))
 }
 
+/// How many messages of a call are in one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Which.
+    pub state: MessageState,
+    /// How many.
+    pub messages: i64,
+    /// Nothing more will happen to them.
+    pub are_final: bool,
+}
+
 /// How many messages of a call are in which state; empty when the tenant has no such call.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn count(pool: &PgPool, tenant: TenantId, batch: BatchId) -> Result<Vec<(MessageState, i64)>, Error> {
+pub async fn count(pool: &PgPool, tenant: TenantId, batch: BatchId) -> Result<Vec<Count>, Error> {
     let Some(at) = batch.at() else { return Ok(Vec::new()) };
     let (lowest, below, first, last) = Filter::everything(at).of(batch).bounds();
     let rows = sqlx::query!(
-        r#"select state as "state!", count(*) as "messages!"
+        r#"select state as "state!", count(*) as "messages!", bool_and(over) as "over!"
          from (
-             select state from queue
+             select state, false as over from queue
              where tenant_id = $1 and message_id >= $2 and message_id < $3 and batch_id = $6 and entry is not null
              union all
-             select state from message_log
+             select state, final_at is not null from message_log
              where tenant_id = $1 and message_id >= $2 and message_id < $3 and batch_id = $6 and entry is not null
                and day between $4 and $5
          ) as both_tables
@@ -190,7 +209,10 @@ pub async fn count(pool: &PgPool, tenant: TenantId, batch: BatchId) -> Result<Ve
     .map_err(Error::Messages)?;
     Ok(rows
         .into_iter()
-        .map(|row| (MessageState::from_code(row.state).unwrap_or(MessageState::Unknown), row.messages))
+        .map(|row| {
+            let state = MessageState::from_code(row.state).unwrap_or(MessageState::Unknown);
+            Count { state, messages: row.messages, are_final: row.over || state.is_final() }
+        })
         .collect())
 }
 
@@ -203,7 +225,7 @@ pub struct Inbound {
     pub received_at: Timestamp,
     /// Name of the key that opens it.
     pub key_name: String,
-    /// The sealed [`crate::domain::Received`].
+    /// The sealed [`crate::domain::inbound::Inbound`].
     pub sealed: Vec<u8>,
 }
 

@@ -19,7 +19,7 @@ const SENDER: &[(&str, &[&str])] = &[
     ("usage", &["INSERT"]),
 ];
 const SENDER_FUNCTIONS: &[&str] =
-    &["current_tenant", "sender_begin", "sender_gate", "sender_receipts", "schema_version"];
+    &["current_tenant", "sender_alive", "sender_begin", "sender_gate", "sender_receipts", "schema_version"];
 const CONNECTOR_FUNCTIONS: &[&str] = &[
     "connector_shares",
     "connector_numbers",
@@ -331,7 +331,7 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
     let outcome: Vec<i16> = sqlx::query_scalar(AssertSqlSafe(outcome)).fetch_one(&connector).await.expect("called");
     assert_eq!(outcome, [1], "applied to the message on our own route");
 
-    let epoch: Option<i64> = sqlx::query_scalar("select sender_begin()").fetch_one(&sender).await.expect("called");
+    let epoch: Option<i64> = sqlx::query_scalar("select sender_begin(false)").fetch_one(&sender).await.expect("called");
     assert_eq!(epoch, Some(1), "our own next one");
     let numbers: Vec<i64> =
         sqlx::query_scalar("select tenant_id from connector_numbers()").fetch_all(&connector).await.expect("called");
@@ -351,7 +351,7 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
 
     // Each other's functions, too.
     assert_eq!(refusal(&sender, "select * from connector_shares()").await.as_deref(), Some(DENIED));
-    assert_eq!(refusal(&connector, "select sender_begin()").await.as_deref(), Some(DENIED));
+    assert_eq!(refusal(&connector, "select sender_begin(true)").await.as_deref(), Some(DENIED));
     assert_eq!(scene.theirs().await, before, "nothing of the other tenant has changed");
 }
 

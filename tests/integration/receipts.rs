@@ -1,6 +1,6 @@
 //! How a receipt finds its message: by route, upstream id and destination, never by guessing; and what it changes there.
 use budstikke::domain::{RouteId, TenantId};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::support::postgres::Databases;
@@ -29,6 +29,11 @@ impl Scene {
 
     /// A message that was sent `days` ago as these parts.
     async fn sent(&self, tenant: TenantId, upstream_ids: &[&str], days: i32) -> Uuid {
+        let mut connection = self.owner.acquire().await.expect("a connection");
+        self.store(&mut connection, tenant, upstream_ids, days).await
+    }
+
+    async fn store(&self, to: &mut PgConnection, tenant: TenantId, upstream_ids: &[&str], days: i32) -> Uuid {
         let id = Uuid::now_v7();
         let whole = (upstream_ids.len() == 1).then(|| upstream_ids[0]);
         sqlx::query(
@@ -42,7 +47,7 @@ impl Scene {
         .bind(i16::try_from(upstream_ids.len()).expect("few"))
         .bind(self.route.0)
         .bind(whole)
-        .execute(&self.owner)
+        .execute(&mut *to)
         .await
         .expect("log a message");
         for (upstream_id, part) in upstream_ids.iter().zip(1_i16..).filter(|_| whole.is_none()) {
@@ -54,7 +59,7 @@ impl Scene {
             .bind(part)
             .bind(SENT)
             .bind(upstream_id)
-            .execute(&self.owner)
+            .execute(&mut *to)
             .await
             .expect("log a part");
         }
@@ -134,6 +139,33 @@ async fn a_receipt_that_fits_two_messages_changes_neither() {
         .await
         .expect("ask for owners");
     assert_eq!(owners, [None, Some(scene.tenant.0), None]);
+}
+
+/// What is stored while receipts are being applied is unknown to them: taken for final, its receipt would be lost.
+#[tokio::test]
+async fn a_message_stored_meanwhile_keeps_its_receipt_for_the_next_try() {
+    let scene = Scene::set().await;
+    for (stored, coming) in [(&["old"][..], &["new"][..]), (&["old1", "old2"], &["new1", "new2"])] {
+        let old = scene.sent(scene.tenant, stored, 0).await;
+        let mut storing = scene.owner.begin().await.expect("begin");
+        let lock = sqlx::query("select from message_log where message_id = $1 for update").bind(old);
+        lock.execute(&mut *storing).await.expect("lock");
+        let new = scene.store(&mut storing, scene.tenant, coming, 0).await;
+        let commit = async {
+            let waits = "select count(*) from pg_stat_activity
+                where wait_event_type = 'Lock' and datname = current_database()";
+            while sqlx::query_scalar::<_, i64>(waits).fetch_one(&scene.owner).await.expect("ask") == 0 {
+                tokio::task::yield_now().await;
+            }
+            storing.commit().await.expect("commit");
+        };
+        let receipts: Vec<(&str, i16)> = [stored, coming].concat().into_iter().map(|id| (id, DELIVERED)).collect();
+        let (outcomes, ()) = tokio::join!(scene.receive(&receipts), commit);
+        let expected: Vec<i16> = [vec![1; stored.len()], vec![0; coming.len()]].concat();
+        assert_eq!(outcomes, expected);
+        assert_eq!(scene.receive(&receipts).await[stored.len()..], vec![1; coming.len()]);
+        assert_eq!((scene.state(old).await, scene.state(new).await), (DELIVERED, DELIVERED));
+    }
 }
 
 #[tokio::test]

@@ -240,6 +240,73 @@ async fn a_message_whose_key_is_missing_waits_and_one_that_cannot_be_opened_is_r
     sender.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_pods_one_sends_and_another_takes_over() {
+    let world = World::new(1, 10).await;
+    world.configure(|config| config.settings.stands_by = true);
+    let epoch = "select epoch from sender_epoch where tenant_id = $1";
+    let first = world.start();
+    world.queue(20, "Hej").await;
+    world.all(MessageState::Delivered, 20).await;
+    let second = world.start();
+    let asks = "select count(*) from pg_stat_activity where query like '%sender_begin%' and pid <> pg_backend_pid()
+        and datname = current_database() and $1::bigint is not null";
+    world.until("it stands by", async || (world.number(asks).await > 0).then_some(())).await;
+    world.queue(20, "Hej").await;
+    world.connectors[0].wake();
+    world.all(MessageState::Delivered, 40).await;
+    assert_eq!(world.number(epoch).await, 1, "the first sends");
+
+    assert_eq!(first.stop().await, End::Stopped);
+    world.queue(20, "Hej").await;
+    world.all(MessageState::Delivered, 60).await;
+    assert_eq!(world.number(epoch).await, 2, "the second has taken over");
+
+    let third = world.start();
+    second.kill().await;
+    world.queue(20, "Hej").await;
+    world.all(MessageState::Delivered, 80).await;
+    assert_eq!(world.number(epoch).await, 3, "without a word, too");
+    assert_eq!(world.connectors[0].state().written.len(), 80, "each once");
+    third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_again_and_again_it_loses_nothing() {
+    let world = World::new(1, 20).await;
+    world.queue(2_000, "Hej").await;
+    for round in 1..=4 {
+        let sender = world.start();
+        let written = async || (world.connectors[0].state().written.len() >= round * 300).then_some(());
+        world.until("messages flow", written).await;
+        sender.kill().await;
+    }
+    let sender = world.start();
+    world.all(MessageState::Delivered, 2_000).await;
+    world.no_flights().await;
+    assert_eq!(world.number(BILLED).await, 2_000, "each billed once");
+    let twice = world.connectors[0].state().written.len() - 2_000;
+    assert!(twice <= 4 * 20, "{twice} went twice: at most a window a crash");
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_breaks_in_the_middle_loses_nothing() {
+    let world = World::new(1, 20).await;
+    let sender = world.start();
+    world.queue(2_000, "Hej").await;
+    world.connectors[0].wake();
+    for round in 1..=4 {
+        let written = async || (world.connectors[0].state().written.len() >= round * 300).then_some(());
+        world.until("messages flow", written).await;
+        world.connectors[0].break_sessions();
+    }
+    world.all(MessageState::Delivered, 2_000).await;
+    world.no_flights().await;
+    assert_eq!(world.number(BILLED).await, 2_000, "each billed once");
+    sender.stop().await;
+}
+
 /// Not a promise, a figure to read: the sender, the stand-in and PostgreSQL share this machine with other tests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn how_fast_it_is() {

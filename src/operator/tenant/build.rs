@@ -144,6 +144,10 @@ pub(super) fn replicas(spec: &TenantSpec, found: &Dereferenced, judgement: &Judg
     if judgement.closed.is_some() || routes == 0 {
         return 0;
     }
+    pods_wanted(spec)
+}
+
+fn pods_wanted(spec: &TenantSpec) -> i32 {
     i32::from(spec.sender.as_ref().map_or(1, Sender::replicas))
 }
 
@@ -154,6 +158,7 @@ pub(super) fn settings(tenant: &Tenant, namespace: &str, id: TenantId, found: &D
         tenant_id: id,
         routes: open.map(|(route, found)| leg(route, found, namespace)).collect(),
         crash_policy: crash_policy(&tenant.spec),
+        stands_by: pods_wanted(&tenant.spec) > 1,
     }
 }
 

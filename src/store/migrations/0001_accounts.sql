@@ -107,8 +107,10 @@ create table login (
     check (num_nonnulls(tenant_id, route_id) = 1)
 );
 
--- Each sender that starts takes the next epoch; only the newest may claim.
+-- Each sender that starts takes the next epoch; only the newest may claim. Where several pods run, those that stand by do
+-- not start before the newest has said for a while that it is alive.
 create table sender_epoch (
     tenant_id   bigint primary key references tenant,
-    epoch       bigint not null default 0
+    epoch       bigint not null default 0,
+    alive_until timestamptz not null default '-infinity'
 );

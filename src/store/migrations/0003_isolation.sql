@@ -134,11 +134,29 @@ end $$;
 
 -- Senders ------------------------------------------------------------------------------------------------------------
 
--- The next epoch, for a sender that starts; every older sender of the tenant has lost its claim from here on.
-create function sender_begin() returns bigint
+-- The next epoch, for a sender that starts; every older sender of the tenant has lost its claim from here on. One that
+-- stands by starts only where none is alive, and is alive itself for a moment then. Null: not now.
+create function sender_begin(stands_by boolean) returns bigint
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    own constant bigint := current_tenant();
+    begun bigint;
+begin
+    if own is null then
+        raise exception 'no tenant''s login' using errcode = 'insufficient_privilege';
+    end if;
+    update sender_epoch set epoch = epoch + 1, alive_until = case when stands_by then now() + interval '15 seconds' else '-infinity' end
+    where tenant_id = own and (not stands_by or alive_until <= now())
+    returning epoch into begun;
+    return begun;
+end $$;
+
+-- A sender is alive for so much longer, or no more: for those that stand by.
+create function sender_alive(held bigint, seconds integer) returns void
 language sql security definer set search_path = budstikke, pg_temp
 begin atomic
-    update sender_epoch set epoch = epoch + 1 where tenant_id = current_tenant() returning epoch;
+    update sender_epoch set alive_until = now() + least(seconds, 60) * interval '1 second'
+    where tenant_id = current_tenant() and epoch = held;
 end;
 
 -- Whether a sender may claim: it is the newest of its tenant, and the tenant may send. What this says stays so until the
@@ -214,7 +232,9 @@ begin
             where outcome[r.n] = 0 and r.n <> all (barred)
               and exists (select from message_log l
                   where l.upstream_id = r.upstream_id and l.route_id = r.route_id and l.tag = r.tag
-                    and l.day between first and last and (tenant is null or l.tenant_id = tenant))
+                    and l.day between first and last and (tenant is null or l.tenant_id = tenant)
+                    -- One that is open here was stored since the statement above looked: it is tried again, not lost.
+                    and l.state not in (sent, unknown))
         loop
             outcome[hit] := 2;
         end loop;
@@ -242,6 +262,8 @@ begin
                     as r (route_id, upstream_id, tag, state, error, n)
                 join message_part p on p.upstream_id = r.upstream_id and p.route_id = r.route_id and p.tag = r.tag
                 where outcome[r.n] = 0 and p.day between first and last and (tenant is null or p.tenant_id = tenant)
+                  -- Not one that was stored since: its message is not locked, and would not be made final.
+                  and p.message_id = any (messages)
             ), changed as (
                 update message_part p set state = f.state, error = f.error from found f
                 where p.tenant_id = f.tenant_id and p.message_id = f.message_id and p.part = f.part and p.day = f.day
@@ -411,7 +433,7 @@ end $$;
 
 grant execute on function current_tenant() to budstikke_sender, budstikke_operator, budstikke_api;
 grant execute on function tenant_login(bigint, text), route_login(bigint, text), ensure_partitions(date, date) to budstikke_operator;
-grant execute on function sender_begin(), sender_gate(bigint),
+grant execute on function sender_begin(boolean), sender_alive(bigint, integer), sender_gate(bigint),
     sender_receipts(bigint[], text[], integer[], smallint[], integer[], timestamptz[]) to budstikke_sender;
 grant execute on function connector_shares(), connector_numbers(), receipt_owners(text[], integer[]),
     receipts_apply(text[], integer[], smallint[], integer[], timestamptz[]),

@@ -1,5 +1,6 @@
 //! Look-ups: queue and log read as one list, reports in words, and nobody else's messages.
-use budstikke::domain::content::{Received, to_bytes};
+use budstikke::domain::content::to_bytes;
+use budstikke::domain::inbound::{Content, Inbound, Segment};
 use budstikke::domain::{Personal, Scope};
 use budstikke::keyring::seal::{Field, PublicKey};
 use reqwest::StatusCode;
@@ -164,10 +165,12 @@ async fn received_messages_are_opened_for_their_tenant_alone() {
     let key = &provide(&service.databases, service.tenant).await[0];
     let public = PublicKey::new(service.tenant, &key.name, &key.key).expect("a key");
     let route = service.databases.route("route", &[(service.tenant, 1)]).await;
-    for text in ["første", "anden"] {
+    let text_of = |text: &str| Content::Text(Personal::new(text.to_owned()));
+    let binary = Content::Octets(Personal::new(vec![0xFF, 0x00]));
+    for (content, segment) in [(binary, Segment::checked(7, 1, 2)), (text_of("første"), None), (text_of("anden"), None)]
+    {
         let (id, from) = (Uuid::now_v7(), Personal::new("4520123456".to_owned()));
-        let received = Received { from, to: "1231".to_owned(), text: Personal::new(text.to_owned()) };
-        let plain = to_bytes(&received).expect("bytes");
+        let plain = to_bytes(&Inbound { from, to: Personal::new("1231".to_owned()), content, segment }).expect("bytes");
         sqlx::query(
             "insert into inbound (tenant_id, inbound_id, day, route_id, received_at, key_name, sealed)
              values ($1, $2, (now() at time zone 'Europe/Copenhagen')::date, $3, now(), $4, $5)",
@@ -190,6 +193,9 @@ async fn received_messages_are_opened_for_their_tenant_alone() {
     );
     let next = service.get(&format!("/v1/inbound?cursor={}", text(&page.body["next"]))).await;
     assert_eq!(next.body["messages"][0]["text"], "første");
+    let part = &next.body["messages"][1];
+    assert_eq!((&part["text"], &part["octets"]), (&json!(null), &json!("/wA=")));
+    assert_eq!(part["part"], json!({"reference": 7, "number": 1, "count": 2}));
     assert!(next.body["next"].is_null());
     let (other, _) = service.other_tenant("other").await;
     let other = mint(&service.databases, other, &[Scope::InboundRead]).await;

@@ -90,7 +90,7 @@ impl World {
         let legs = ids.iter().zip(&connectors).map(|(id, connector)| leg(*id, connector.address)).collect();
         let secret = Secret::new("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
         let config = SenderConfig {
-            settings: Settings { tenant_id: tenant, routes: legs, crash_policy: CrashPolicy::Resend },
+            settings: Settings { tenant_id: tenant, routes: legs, crash_policy: CrashPolicy::Resend, stands_by: false },
             database_url: Secret::new(""),
             database_ca: "/nowhere".into(),
             queue_keys: vec![NamedKey { name: "queue/1".to_owned(), key: secret.clone() }],
