@@ -152,9 +152,8 @@ async fn a_message_stored_meanwhile_keeps_its_receipt_for_the_next_try() {
         lock.execute(&mut *storing).await.expect("lock");
         let new = scene.store(&mut storing, scene.tenant, coming, 0).await;
         let commit = async {
-            let waits = "select count(*) from pg_stat_activity
-                where wait_event_type = 'Lock' and datname = current_database()";
-            while sqlx::query_scalar::<_, i64>(waits).fetch_one(&scene.owner).await.expect("ask") == 0 {
+            let waits = "select count(*) from pg_locks where not granted and transactionid = pg_current_xact_id()::xid";
+            while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut *storing).await.expect("ask") == 0 {
                 tokio::task::yield_now().await;
             }
             storing.commit().await.expect("commit");
