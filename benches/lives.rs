@@ -186,7 +186,7 @@ impl Sender {
         let queued = claim::read(pool, tenant, first, &[], now, self.batch.into()).await.expect("read");
         let flight = uuid::Uuid::now_v7();
         let wanted: Vec<_> = queued.iter().map(|message| message.id.0).collect();
-        let launched = claim::launch(pool, tenant, epoch, flight, route, &wanted).await.expect("launch");
+        let launched = claim::launch(pool, epoch, flight, route, &wanted).await.expect("launch");
         assert_eq!(launched.ids.len(), self.batch as usize);
 
         let key = self.keys.queue_key(tenant).await.expect("a key");
@@ -194,7 +194,7 @@ impl Sender {
             key.open(message.id.0, Field::Body, &message.body).expect("opened");
         }
         let settled: Vec<Settled> = queued.iter().map(|message| submitted(message.id, route)).collect();
-        results::settle(pool, tenant, &settled, &[flight]).await.expect("settle");
+        results::settle(pool, &settled, &[flight]).await.expect("settle");
 
         let receipts: Vec<receipts::Receipt> = settled.iter().map(|message| receipt(message, route)).collect();
         let outcomes = receipts::apply(pool, &receipts).await.expect("apply");

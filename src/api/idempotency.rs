@@ -11,9 +11,10 @@ use axum::http::HeaderMap;
 
 use super::problem::Problem;
 use super::send::SendAnswer;
+use super::{Shared, seal};
 use crate::domain::TenantId;
 use crate::keyring::seal::QueueKey;
-use crate::store::accept::Repeat;
+use crate::store::accept::{self, Repeat};
 
 /// The header.
 const HEADER: &str = "idempotency-key";
@@ -21,8 +22,15 @@ const HEADER: &str = "idempotency-key";
 const LONGEST: usize = 255;
 
 /// What the caller wrote into the header.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
+
+// No derived Debug: callers put numbers into it (D10).
+impl std::fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[key]")
+    }
+}
 
 impl IdempotencyKey {
     /// Reads the header, if the call has it.
@@ -52,11 +60,34 @@ pub fn repeat(
     body: &[u8],
     answer: &SendAnswer,
 ) -> Result<Repeat, Problem> {
-    Ok(Repeat {
-        key_hash: key.digest("idempotency key", idempotency.0.as_bytes()),
-        body_hash: key.digest("idempotency body", body),
-        answer: serde_json::to_value(answer).map_err(Problem::internal)?,
-    })
+    let (key_hash, body_hash) = hashes(key, idempotency, body);
+    Ok(Repeat { key_hash, body_hash, answer: serde_json::to_value(answer).map_err(Problem::internal)? })
+}
+
+fn hashes(key: &QueueKey, idempotency: &IdempotencyKey, body: &[u8]) -> ([u8; 32], [u8; 32]) {
+    (key.digest("idempotency key", idempotency.0.as_bytes()), key.digest("idempotency body", body))
+}
+
+/// What an accepted call with this key was answered, where there was one: a repetition is not refused for what has
+/// changed since.
+///
+/// # Errors
+/// When it came with another body, or database or keyring is away.
+pub async fn earlier_answer(
+    shared: &Shared,
+    tenant: TenantId,
+    idempotency: &IdempotencyKey,
+    body: &[u8],
+) -> Result<Option<SendAnswer>, Problem> {
+    let key = shared.keyring.queue_key(tenant).await.map_err(seal::away)?;
+    let (key_hash, body_hash) = hashes(&key, idempotency, body);
+    let Some(earlier) = accept::earlier(&shared.pool, tenant, &key_hash).await.map_err(Problem::database)? else {
+        return Ok(None);
+    };
+    if earlier.body_hash != body_hash {
+        return Err(Problem::KeyReused);
+    }
+    serde_json::from_value(earlier.answer).map(Some).map_err(Problem::internal)
 }
 
 /// The keys of calls that this process is working on.

@@ -98,6 +98,7 @@ pub async fn open_inbound(
     content::from_bytes(&bytes).map(Some).map_err(Problem::internal)
 }
 
-fn away(error: keyring::Error) -> Problem {
+/// The keyring does not answer.
+pub(super) fn away(error: keyring::Error) -> Problem {
     Problem::Unavailable { part: "keys", source: Box::new(error) }
 }

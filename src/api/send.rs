@@ -19,7 +19,6 @@ use super::problem::{Document, Problem};
 use super::seal;
 use crate::domain::{BatchId, Encoding, MessageId, MessageState, Msisdn, Personal, Scope, copenhagen_day};
 use crate::store::accept::{self, Call, Outcome};
-use crate::store::credentials::Account;
 
 pub mod plan;
 mod recipients;
@@ -170,12 +169,37 @@ pub async fn send(
     headers: HeaderMap,
     JsonBody { content: request, bytes }: JsonBody<SendRequest>,
 ) -> Result<Response, Problem> {
-    let started = Instant::now();
     caller.may(Scope::MessagesSend)?;
-    let account = caller.account()?;
     let key = IdempotencyKey::of(&headers)?;
+    let request = Arc::new(request);
+    let refused = match accept(&shared, &caller, &request, key.as_ref(), &bytes).await {
+        Ok(response) => return Ok(response),
+        Err(problem) => problem,
+    };
+    // Nothing was accepted now; but was it before?
+    let Some(key) = key.filter(|_| !request.dry_run && !matches!(refused, Problem::InFlight | Problem::KeyReused))
+    else {
+        return Err(refused);
+    };
+    match idempotency::earlier_answer(&shared, caller.tenant(), &key, &bytes).await {
+        Ok(Some(answer)) => Ok(again(answer, &request, &caller)),
+        Err(Problem::KeyReused) => Err(Problem::KeyReused),
+        // Without an answer from the database, what was said first stands.
+        Ok(None) | Err(_) => Err(refused),
+    }
+}
+
+async fn accept(
+    shared: &Shared,
+    caller: &Caller,
+    request: &Arc<SendRequest>,
+    key: Option<&IdempotencyKey>,
+    bytes: &[u8],
+) -> Result<Response, Problem> {
+    let started = Instant::now();
+    let account = caller.account()?;
     let now = shared.clock.now();
-    let (request, plan) = work_out(request, &caller, now).await?;
+    let plan = work_out(request, caller, now).await?;
     if request.dry_run {
         return Ok((StatusCode::OK, Json(plan.answer(None, &[]))).into_response());
     }
@@ -184,7 +208,7 @@ pub async fn send(
     // Batch and messages share the millisecond of `now`, which is how a batch finds its messages.
     let sealed = seal::seal(&shared.keyring, caller.tenant(), now, account, &plan, &ids).await?;
     let mut answer = plan.answer(Some(batch), &ids);
-    let repeat = key.map(|key| idempotency::repeat(&sealed.queue_key, &key, &bytes, &answer)).transpose()?;
+    let repeat = key.map(|key| idempotency::repeat(&sealed.queue_key, key, bytes, &answer)).transpose()?;
     let _in_flight =
         repeat.as_ref().map(|repeat| shared.in_flight.enter(caller.tenant(), repeat.key_hash)).transpose()?;
     let call = Call {
@@ -210,9 +234,8 @@ pub async fn send(
             Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
         }
         Outcome::Repeated(stored) => {
-            let mut answer: SendAnswer = serde_json::from_value(stored).map_err(Problem::internal)?;
-            show_numbers_again(&mut answer, &request, account);
-            Ok((StatusCode::ACCEPTED, [("idempotency-replayed", "true")], Json(answer)).into_response())
+            let answer: SendAnswer = serde_json::from_value(stored).map_err(Problem::internal)?;
+            Ok(again(answer, request, caller))
         }
         Outcome::KeyReused => Err(Problem::KeyReused),
         Outcome::Refused { code, reason } => Err(Problem::NotActive { code, reason }),
@@ -221,25 +244,23 @@ pub async fn send(
 }
 
 /// Works a call out. Reading a number takes some 25 µs, so long lists are read beside the threads that serve all callers.
-async fn work_out(request: SendRequest, caller: &Caller, now: Timestamp) -> Result<(SendRequest, plan::Plan), Problem> {
+async fn work_out(request: &Arc<SendRequest>, caller: &Caller, now: Timestamp) -> Result<plan::Plan, Problem> {
     if request.to.as_slice().len() <= FEW_RECIPIENTS {
-        let plan = plan::plan(&request, caller.account()?, now)?;
-        return Ok((request, plan));
+        return plan::plan(request, caller.account()?, now);
     }
-    let caller = caller.clone();
-    let work = move || {
-        let plan = plan::plan(&request, caller.account()?, now)?;
-        Ok((request, plan))
-    };
+    let (request, caller) = (Arc::clone(request), caller.clone());
+    let work = move || plan::plan(&request, caller.account()?, now);
     tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?
 }
 
-/// The stored answer has no numbers; the repeated call has the same ones in the same places.
-fn show_numbers_again(answer: &mut SendAnswer, request: &SendRequest, account: &Account) {
-    let Some(region) = account.region else { return };
-    for message in &mut answer.messages {
-        let number =
-            request.to.as_slice().get(message.index).and_then(|text| Msisdn::parse(text.reveal(), region).ok());
-        message.to = number.map(|number| number.international());
+/// The answer of an earlier call. It was stored without numbers; the repeated call has the same ones in the same places.
+fn again(mut answer: SendAnswer, request: &SendRequest, caller: &Caller) -> Response {
+    if let Some(region) = caller.account().ok().and_then(|account| account.region) {
+        for message in &mut answer.messages {
+            let number =
+                request.to.as_slice().get(message.index).and_then(|text| Msisdn::parse(text.reveal(), region).ok());
+            message.to = number.map(|number| number.international());
+        }
     }
+    (StatusCode::ACCEPTED, [("idempotency-replayed", "true")], Json(answer)).into_response()
 }

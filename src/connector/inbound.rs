@@ -36,7 +36,7 @@ pub(super) enum Error {
     Store(store::Error),
     /// The content.
     #[error("write the content: {0}")]
-    Write(#[source] serde_json::Error),
+    Write(#[source] content::UnknownForm),
     /// The key.
     #[error("seal the content: {0}")]
     Seal(#[source] Refused),

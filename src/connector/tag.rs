@@ -1,6 +1,6 @@
 //! The keyed check of a destination. Upstream ids are not unique for ever, nor secret: a receipt finds its message only
-//! when the number it names gives the same check. The check cannot be read back to a number (D5, D10) without the key,
-//! which each route has of its own.
+//! when the number it names gives the same check. Its 16 bits do not tell a number (D2, D5, D10): whoever has the route's
+//! key and tries every number finds thousands that fit.
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -42,8 +42,8 @@ impl TagKey {
         plain.make_ascii_lowercase();
         let digest = hmac::sign(&self.0, plain.trim_start_matches('0').as_bytes());
         zeroize::Zeroize::zeroize(&mut plain);
-        let octets = digest.as_ref().first_chunk::<4>().copied().unwrap_or_default();
-        DestinationTag(u32::from_be_bytes(octets))
+        let octets = digest.as_ref().first_chunk::<2>().copied().unwrap_or_default();
+        DestinationTag(u16::from_be_bytes(octets).into())
     }
 }
 

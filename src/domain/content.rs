@@ -49,20 +49,25 @@ impl Body {
     }
 }
 
+/// Bytes and content do not fit. What exactly is wrong is not told: it would quote the content (D10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the content is of no form that this version knows")]
+pub struct UnknownForm;
+
 /// The bytes of a content, for sealing; wiped after use.
 ///
 /// # Errors
 /// None in practice: the types here are plain text and always serialise.
-pub fn to_bytes<T: Serialize>(content: &T) -> Result<Personal<Vec<u8>>, serde_json::Error> {
-    serde_json::to_vec(content).map(Personal::new)
+pub fn to_bytes<T: Serialize>(content: &T) -> Result<Personal<Vec<u8>>, UnknownForm> {
+    serde_json::to_vec(content).map(Personal::new).map_err(|_| UnknownForm)
 }
 
 /// A content from its bytes, after opening.
 ///
 /// # Errors
 /// When the bytes were written by a version that this one does not know.
-pub fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(bytes)
+pub fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, UnknownForm> {
+    serde_json::from_slice(bytes).map_err(|_| UnknownForm)
 }
 
 #[cfg(test)]

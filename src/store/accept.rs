@@ -84,6 +84,31 @@ pub struct Repeat {
     pub answer: serde_json::Value,
 }
 
+/// What an earlier call with the same key left.
+#[derive(Debug, Clone)]
+pub struct Earlier {
+    /// Of the body it came with.
+    pub body_hash: Vec<u8>,
+    /// What it was answered.
+    pub answer: serde_json::Value,
+}
+
+/// The accepted call with this `Idempotency-Key`, if there was one: what it was answered is answered again, whatever the
+/// account may do by now.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn earlier(pool: &PgPool, tenant: TenantId, key_hash: &[u8]) -> sqlx::Result<Option<Earlier>> {
+    sqlx::query_as!(
+        Earlier,
+        "select body_hash, answer from idempotency where tenant_id = $1 and key_hash = $2",
+        tenant.0,
+        key_hash
+    )
+    .fetch_optional(pool)
+    .await
+}
+
 /// What became of a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {

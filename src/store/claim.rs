@@ -122,48 +122,23 @@ pub async fn gate(db: impl PgExecutor<'_>, epoch: i64) -> Result<Gate, Error> {
 ///
 /// # Errors
 /// When the database says no; then nothing has changed.
-pub async fn adopt(
-    pool: &PgPool,
-    tenant: TenantId,
-    epoch: i64,
-    hold: bool,
-    attempts: i16,
-) -> Result<(Vec<Adopted>, u64), Error> {
-    let mut transaction = pool.begin().await.map_err(Error::Adopt)?;
-    let held = sqlx::query!(
-        "with old as (
-            delete from flight where tenant_id = $1 and epoch < $2 and ($3 or attempt > $4) returning message_ids
-        )
-        update queue set state = 1
-        where tenant_id = $1 and state = 0 and message_id in (select unnest(message_ids) from old)",
-        tenant.0,
+pub async fn adopt(pool: &PgPool, epoch: i64, hold: bool, attempts: i16) -> Result<(Vec<Adopted>, usize), Error> {
+    let rows = sqlx::query!(
+        r#"select as_flight, messages as "messages!" from sender_adopt($1, $2, $3)"#,
         epoch,
         hold,
         attempts
     )
-    .execute(&mut *transaction)
-    .await
-    .map_err(Error::Adopt)?
-    .rows_affected();
-    let rows = sqlx::query!(
-        r#"with old as (
-            delete from flight where tenant_id = $1 and epoch < $2
-            returning route_id, attempt, array(
-                select q.message_id from queue q
-                where q.tenant_id = $1 and q.state = 0 and q.message_id = any (flight.message_ids) order by q.message_id
-            ) as still
-        )
-        insert into flight (tenant_id, flight_id, epoch, route_id, message_ids, attempt)
-        select $1, gen_random_uuid(), $2, route_id, still, attempt + 1 from old where cardinality(still) > 0
-        returning flight_id, message_ids"#,
-        tenant.0,
-        epoch
-    )
-    .fetch_all(&mut *transaction)
+    .fetch_all(pool)
     .await
     .map_err(Error::Adopt)?;
-    transaction.commit().await.map_err(Error::Adopt)?;
-    let adopted = rows.into_iter().map(|row| Adopted { flight: row.flight_id, ids: ids(row.message_ids) }).collect();
+    let (mut adopted, mut held) = (Vec::new(), 0);
+    for row in rows {
+        match row.as_flight {
+            Some(flight) => adopted.push(Adopted { flight, ids: ids(row.messages) }),
+            None => held += row.messages.len(),
+        }
+    }
     Ok((adopted, held))
 }
 
@@ -244,35 +219,22 @@ pub async fn next_due(pool: &PgPool, tenant: TenantId, now: jiff::Timestamp) -> 
     Ok(due.map(Timestamp::to_jiff))
 }
 
-/// Puts messages in a flight, if this sender still may: one statement, committed when this returns. The gate's locks
-/// make a suspension or a newer sender wait for it, or be seen by it.
+/// Puts messages in a flight, if this sender still may: committed when this returns. The gate's locks make a suspension or
+/// a newer sender wait for it, or be seen by it.
 ///
 /// # Errors
 /// When the database says no; the flight may exist all the same.
 pub async fn launch(
     pool: &PgPool,
-    tenant: TenantId,
     epoch: i64,
     flight: Uuid,
     route: RouteId,
     wanted: &[Uuid],
 ) -> Result<Launched, Error> {
     let row = sqlx::query!(
-        r#"with gate as materialized (
-            select coalesce(newest, false) as newest, coalesce(may_send, false) as may_send,
-                   coalesce(crash_policy = 'hold', true) as hold
-            from sender_gate($2)
-        ), still as materialized (
-            select q.message_id from gate, queue q
-            where gate.newest and gate.may_send and q.tenant_id = $1 and q.message_id = any ($5) and q.state = 0
-        ), flown as (
-            insert into flight (tenant_id, flight_id, epoch, route_id, message_ids)
-            select $1, $3, $2, $4, array_agg(message_id) from still having count(*) > 0
-        )
-        select newest as "newest!", may_send as "may_send!", hold as "hold!",
-               array(select message_id from still order by message_id) as "ids!"
-        from gate"#,
-        tenant.0,
+        r#"select coalesce(newest, false) as "newest!", coalesce(may_send, false) as "may_send!",
+                  coalesce(crash_policy = 'hold', true) as "hold!", flown as "ids!"
+           from sender_launch($1, $2, $3, $4)"#,
         epoch,
         flight,
         route.0,

@@ -11,13 +11,10 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::domain::{Clock, SystemClock, copenhagen_day};
-use crate::store::{Dsn, DsnError, scram};
+use crate::store::{Dsn, DsnError, partitions, scram};
 
 static DATA: Migrator = sqlx::migrate!("src/store/migrations");
 static KEYRING: Migrator = sqlx::migrate!("src/keyring/migrations");
-
-/// Partitions are made this many days ahead: how long the operator may be away before accepting stops.
-const DAYS_AHEAD: i64 = 7;
 
 /// Where both instances are.
 #[derive(Debug, clap::Args)]
@@ -113,7 +110,7 @@ pub async fn migrate(data: &Instance, keyring: &Instance, today: Date, wait: Dur
     let mut connection = prepare("data", "budstikke", &DATA, data, wait).await?;
     let made: Vec<String> = sqlx::query_scalar("select ensure_partitions($1, $2)")
         .bind(day_after(today, -1).to_sqlx())
-        .bind(day_after(today, DAYS_AHEAD).to_sqlx())
+        .bind(day_after(today, partitions::DAYS_AHEAD).to_sqlx())
         .fetch_all(&mut connection)
         .await
         .map_err(Error::MakePartitions)?;

@@ -1,10 +1,11 @@
-//! What became of submitted messages: one statement moves a batch from the queue to the log, writes its usage, and
-//! clears the flights that it completes. All of it is idempotent: a batch whose commit is in doubt is stored again.
+//! What became of submitted messages: one function (`sender_settle`) moves a batch of the asking tenant's from the queue to
+//! the log, writes its usage, and clears the flights that it completes. All of it is idempotent: a batch whose commit is in
+//! doubt is stored again.
 use jiff_sqlx::{Timestamp, ToSqlx as _};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::domain::{MessageId, MessageState, RouteId, TenantId};
+use crate::domain::{MessageId, MessageState, RouteId};
 
 /// What the database would not do.
 #[derive(Debug, thiserror::Error)]
@@ -54,52 +55,13 @@ pub struct SentPart {
 ///
 /// # Errors
 /// When the database says no; whether it was stored is not known then.
-pub async fn settle(pool: &PgPool, tenant: TenantId, batch: &[Settled], flights: &[Uuid]) -> Result<(), Error> {
+pub async fn settle(pool: &PgPool, batch: &[Settled], flights: &[Uuid]) -> Result<(), Error> {
     let mut rows = Rows::default();
     for settled in batch {
         rows.push(settled);
     }
     sqlx::query!(
-        "with result as materialized (
-            select * from unnest($2::uuid[], $3::smallint[], $4::integer[], $5::bigint[], $6::text[], $7::integer[],
-                                 $8::timestamptz[], $9::timestamptz[])
-                as r (message_id, state, error, route_id, upstream_id, tag, submitted_at, final_at)
-        ), part as materialized (
-            select * from unnest($10::uuid[], $11::smallint[], $12::smallint[], $13::integer[], $14::text[],
-                                 $15::integer[], $16::timestamptz[], $17::boolean[])
-                as p (message_id, part, state, error, upstream_id, tag, at, several)
-        ), held as (
-            update queue q set state = 1 from result r
-            where r.state = 1 and q.tenant_id = $1 and q.message_id = r.message_id
-            returning q.message_id, q.day, q.amount, q.parts
-        ), gone as (
-            delete from queue q using result r
-            where r.state <> 1 and q.tenant_id = $1 and q.message_id = r.message_id
-            returning q.*, r.state as became, r.error, r.route_id, r.upstream_id, r.tag, r.submitted_at, r.final_at
-        ), logged as (
-            insert into message_log (tenant_id, message_id, day, batch_id, state, error, parts, amount, route_id,
-                                     upstream_id, tag, submitted_at, final_at, log_key, entry, number_hash)
-            select tenant_id, message_id, day, batch_id, became, error, parts, amount, route_id,
-                   upstream_id, tag, submitted_at, final_at, log_key, entry, number_hash
-            from gone
-        ), parted as (
-            insert into message_part (tenant_id, message_id, part, day, state, error, route_id, upstream_id, tag)
-            select $1, p.message_id, p.part, g.day, p.state, p.error, g.route_id, p.upstream_id, p.tag
-            from gone g join part p using (message_id)
-            where p.several
-        ), used as (
-            insert into usage (tenant_id, message_id, part, month, at, amount)
-            select $1, p.message_id, p.part, date_trunc('month', s.day)::date, p.at, s.amount
-            from (
-                select message_id, day, amount, parts from gone union all select message_id, day, amount, parts from held
-            ) s
-            join part p using (message_id)
-            -- Never more than was accepted, whatever a route's style made of it.
-            where p.part <= s.parts
-            on conflict do nothing
-        )
-        delete from flight where tenant_id = $1 and flight_id = any ($18)",
-        tenant.0,
+        "select sender_settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         &rows.ids,
         &rows.states,
         &rows.errors as &[Option<i32>],

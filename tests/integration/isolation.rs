@@ -10,16 +10,18 @@ use sqlx::{AssertSqlSafe, Column as _, PgPool, Row as _};
 use crate::support::postgres::Databases;
 
 /// What a sender may do with tables, and columns where the right ends there.
-const SENDER: &[(&str, &[&str])] = &[
-    ("enforcement", &["SELECT"]),
-    ("queue", &["SELECT", "DELETE", "UPDATE(state)"]),
-    ("flight", &["SELECT", "INSERT", "DELETE", "UPDATE(epoch)", "UPDATE(attempt)"]),
-    ("message_log", &["SELECT", "INSERT", "UPDATE(state)", "UPDATE(error)", "UPDATE(final_at)"]),
-    ("message_part", &["SELECT", "INSERT", "UPDATE(state)", "UPDATE(error)"]),
-    ("usage", &["INSERT"]),
+const SENDER: &[(&str, &[&str])] = &[("enforcement", &["SELECT"]), ("queue", &["SELECT"]), ("flight", &["SELECT"])];
+const SENDER_FUNCTIONS: &[&str] = &[
+    "current_tenant",
+    "sender_adopt",
+    "sender_alive",
+    "sender_begin",
+    "sender_gate",
+    "sender_launch",
+    "sender_receipts",
+    "sender_settle",
+    "schema_version",
 ];
-const SENDER_FUNCTIONS: &[&str] =
-    &["current_tenant", "sender_alive", "sender_begin", "sender_gate", "sender_receipts", "schema_version"];
 const CONNECTOR_FUNCTIONS: &[&str] = &[
     "connector_shares",
     "connector_numbers",
@@ -181,6 +183,9 @@ async fn attack(scene: &Scene, pool: &PgPool, table: &str, partition: bool) -> V
         format!("alter table {table} disable row level security"),
         format!("create policy mine on {table} using (true)"),
         format!("drop table {table} cascade"),
+        // In a block, since a lock outlives no statement by itself.
+        format!("do $$ begin lock table {table} in access exclusive mode; end $$"),
+        format!("do $$ begin lock table {table} in row exclusive mode; end $$"),
         format!(
             "insert into {table} overriding system value values ({})",
             scene.row(table, theirs, scene.their_route).await
@@ -331,6 +336,33 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
     let outcome: Vec<i16> = sqlx::query_scalar(AssertSqlSafe(outcome)).fetch_one(&connector).await.expect("called");
     assert_eq!(outcome, [1], "applied to the message on our own route");
 
+    // By its own functions it neither sends by their route, nor writes or takes up anything of theirs.
+    let queued: String = sqlx::query_scalar("select message_id::text from queue where tenant_id = $1")
+        .bind(theirs.0)
+        .fetch_one(&scene.owner)
+        .await
+        .expect("a message of theirs");
+    let launch = |route: RouteId| {
+        format!(
+            "select coalesce(cardinality(flown), 0) from sender_launch(0, gen_random_uuid(), {route}, array['{queued}'::uuid])"
+        )
+    };
+    for route in [their_route, scene.our_route] {
+        let flown: i32 = sqlx::query_scalar(AssertSqlSafe(launch(route))).fetch_one(&sender).await.expect("called");
+        assert_eq!(flown, 0);
+    }
+    let settle = |route: RouteId| {
+        format!(
+            "select sender_settle(array['{queued}'::uuid], array[2::smallint], array[null::integer], array[{route}::bigint], \
+                array['x'], array[1], array[now()], array[null::timestamptz], array['{queued}'::uuid], array[1::smallint], \
+                array[2::smallint], array[null::integer], array['x'], array[1], array[now()], array[false], '{{}}')"
+        )
+    };
+    assert_eq!(refusal(&sender, &settle(their_route)).await.as_deref(), Some(DENIED), "a route that is not ours");
+    assert_eq!(refusal(&sender, &settle(scene.our_route)).await, None, "no message of ours: nothing happens");
+    sqlx::query("select * from sender_adopt(1000, false, 5::smallint)").execute(&sender).await.expect("called");
+    sqlx::query("select sender_alive(1, 60)").execute(&sender).await.expect("called");
+
     let epoch: Option<i64> = sqlx::query_scalar("select sender_begin(false)").fetch_one(&sender).await.expect("called");
     assert_eq!(epoch, Some(1), "our own next one");
     let numbers: Vec<i64> =
@@ -361,6 +393,7 @@ async fn of_its_own_a_sender_can_neither_unbill_nor_lift_a_suspension() {
     let (_, pool) = scene.sender().await;
     for statement in [
         "delete from usage",
+        "insert into usage select tenant_id, message_id, 9, current_date, now(), -1 from queue",
         "update usage set amount = 0",
         "select * from usage",
         "update enforcement set may_send = true",

@@ -100,11 +100,17 @@ async fn a_receipt_is_applied_once_today_and_within_a_week() {
     let scene = Scene::set().await;
     let (today, other) = (scene.sent(scene.tenant, &["a"], 0).await, scene.sent(scene.tenant, &["b"], 0).await);
     let owner = &scene.owner;
-    sqlx::query("select ensure_partitions(current_date - 10, current_date)").execute(owner).await.expect("partitions");
-    let (old, too_old) = (scene.sent(scene.tenant, &["c"], 6).await, scene.sent(scene.tenant, &["d"], 9).await);
+    sqlx::query("select ensure_partitions(current_date - 50, current_date)").execute(owner).await.expect("partitions");
+    let (old, too_old) = (scene.sent(scene.tenant, &["c"], 6).await, scene.sent(scene.tenant, &["d"], 45).await);
+    // Accepted a month before it was sent.
+    let scheduled = [scene.sent(scene.tenant, &["e"], 31).await, scene.sent(scene.tenant, &["f1", "f2"], 31).await];
 
     let receipts = [("a", DELIVERED), ("c", FAILED), ("d", DELIVERED), ("nobody's", DELIVERED)];
     assert_eq!(scene.receive(&receipts).await, [1, 1, 0, 0]);
+    assert_eq!(scene.receive(&[("e", DELIVERED), ("f1", DELIVERED), ("f2", DELIVERED)]).await, [1, 1, 1]);
+    for message in scheduled {
+        assert_eq!(scene.state(message).await, DELIVERED);
+    }
     assert_eq!(
         scene.receive(&[("a", FAILED), ("b", DELIVERED)]).await,
         [2, 1],
@@ -178,6 +184,31 @@ async fn a_long_message_is_final_with_its_last_part_and_as_bad_as_its_worst() {
     assert_eq!(scene.state(good).await, SENT);
     assert_eq!(scene.receive(&[("a2", DELIVERED), ("b3", DELIVERED)]).await, [1, 1]);
     assert_eq!((scene.state(good).await, scene.state(bad).await), (DELIVERED, FAILED));
+}
+
+#[tokio::test]
+async fn a_long_message_is_final_when_its_own_last_part_was_done() {
+    let scene = Scene::set().await;
+    let (long, other) =
+        (scene.sent(scene.tenant, &["a1", "a2"], 0).await, scene.sent(scene.tenant, &["b1", "b2"], 0).await);
+    sqlx::query_scalar::<_, Vec<i16>>(
+        "select receipts_apply(array['a1', 'a2', 'b1', 'b2'], array[1, 1, 1, 1], array[3, 3, 3, 3]::smallint[],
+            array[null, null, null, null]::integer[],
+            array['2026-01-01 10:00Z', '2026-01-01 10:05Z', '2026-01-01 11:00Z', '2026-01-01 10:30Z']::timestamptz[])",
+    )
+    .fetch_one(&scene.connector)
+    .await
+    .expect("apply");
+    for (message, at) in [(long, "10:05"), (other, "11:00")] {
+        let done: String = sqlx::query_scalar(
+            "select to_char(final_at at time zone 'UTC', 'HH24:MI') from message_log where message_id = $1",
+        )
+        .bind(message)
+        .fetch_one(&scene.owner)
+        .await
+        .expect("read");
+        assert_eq!(done, at);
+    }
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ pub(super) struct Read {
 /// What older epochs left.
 struct Adoption {
     flights: Vec<(Adopted, Vec<Queued>)>,
-    held: u64,
+    held: usize,
 }
 
 /// A read of the queue: what to ask.
@@ -75,7 +75,7 @@ impl Ask {
             return Ok(read);
         }
         if self.adopt {
-            let (adopted, held) = claim::adopt(pool, self.tenant, self.epoch, gate.hold, ATTEMPTS).await?;
+            let (adopted, held) = claim::adopt(pool, self.epoch, gate.hold, ATTEMPTS).await?;
             let mut flights = Vec::with_capacity(adopted.len());
             for flight in adopted {
                 let ids: Vec<Uuid> = flight.ids.iter().map(|id| id.0).collect();
@@ -150,12 +150,12 @@ impl Engine {
         let route = lane.route;
         let picked = self.book.pick(index, room, self.pace.batch);
         let wanted: Vec<Uuid> = picked.iter().map(|id| id.0).collect();
-        let (pool, tenant, epoch) = (self.pool.clone(), self.tenant, self.epoch);
+        let (pool, epoch) = (self.pool.clone(), self.epoch);
         let flight = Uuid::from_u128(rand::random());
         self.launching = true;
         self.jobs.push(Box::pin(async move {
             let began = Instant::now();
-            let result = claim::launch(&pool, tenant, epoch, flight, route, &wanted).await;
+            let result = claim::launch(&pool, epoch, flight, route, &wanted).await;
             Done::Launched { flight, route: index, picked, began, result }
         }));
     }
@@ -172,11 +172,11 @@ impl Engine {
         for settled in &batch.results {
             tracing::trace!(message = %settled.id, state = ?settled.state, "storing");
         }
-        let (pool, tenant) = (self.pool.clone(), self.tenant);
+        let pool = self.pool.clone();
         self.storing = true;
         self.jobs.push(Box::pin(async move {
             let began = Instant::now();
-            let result = results::settle(&pool, tenant, &batch.results, &batch.flights).await;
+            let result = results::settle(&pool, &batch.results, &batch.flights).await;
             Done::Stored { batch, began, result }
         }));
     }

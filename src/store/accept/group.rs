@@ -104,7 +104,9 @@ async fn claim_keys(db: &mut PgConnection, outcomes: &mut Outcomes<'_>) -> sqlx:
         let before = stored.iter().find(|row| row.tenant_id == call.tenant.0 && row.key_hash == repeat.key_hash);
         *outcome = Some(match before {
             Some(row) if row.body_hash == repeat.body_hash => Outcome::Repeated(row.answer.clone()),
-            _ => Outcome::KeyReused,
+            Some(_) => Outcome::KeyReused,
+            // It was removed between the two statements, a day old: the callers come again.
+            None => return Err(sqlx::Error::RowNotFound),
         });
     }
     Ok(())

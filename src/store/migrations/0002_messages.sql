@@ -10,7 +10,7 @@ create table queue (
     not_before  timestamptz,                             -- sendAt
     expires_at  timestamptz not null,
     parts       smallint not null,
-    amount      bigint not null,                         -- thousandths of an øre, for one part
+    amount      bigint not null check (amount >= 0),     -- thousandths of an øre, for one part
     queue_key   text not null,                           -- names of the keys that open body and entry
     log_key     text,
     body        bytea not null,                          -- recipient, sender id, full text
@@ -39,7 +39,7 @@ create table message_log (
     state        smallint not null,
     error        integer,                                -- the upstream's status or the receipt's error
     parts        smallint not null,
-    amount       bigint not null,
+    amount       bigint not null check (amount >= 0),
     route_id     bigint,                                 -- null: never submitted
     upstream_id  text,                                   -- normalised; null where there are several parts
     tag          integer,                                -- the connector's keyed check of the destination
@@ -77,7 +77,7 @@ create table usage (
     part        smallint not null,
     month       date not null,
     at          timestamptz not null,
-    amount      bigint not null,                         -- thousandths of an øre
+    amount      bigint not null check (amount >= 0),     -- thousandths of an øre
     primary key (tenant_id, message_id, part, month)
 ) partition by range (month);
 

@@ -77,13 +77,8 @@ grant select, insert, delete, update (state) on queue to budstikke_api;
 grant select, insert on message_log to budstikke_api;
 grant select, insert, update, delete on quota, idempotency to budstikke_api;
 
--- Usage is insert-only and not even read; what is logged keeps its content; enforcement is read-only (B10, A5).
-grant select on enforcement to budstikke_sender;
-grant select, delete, update (state) on queue to budstikke_sender;
-grant select, insert, delete, update (epoch, attempt) on flight to budstikke_sender;
-grant select, insert, update (state, error, final_at) on message_log to budstikke_sender;
-grant select, insert, update (state, error) on message_part to budstikke_sender;
-grant insert on usage to budstikke_sender;
+-- A sender reads what it needs and writes nothing but by its functions (B10, A5; 0004).
+grant select on enforcement, queue, flight to budstikke_sender;
 
 -- Logins -------------------------------------------------------------------------------------------------------------
 
@@ -174,7 +169,8 @@ end $$;
 -- Receipts -----------------------------------------------------------------------------------------------------------
 
 -- Applies receipts and says of each: 0 no message is known for it (or more than one), 1 applied, 2 was final already.
--- A message is found by route, upstream id and the check of its destination; recent days first, a week at most.
+-- A message is found by route, upstream id and the check of its destination; recent days first. A receipt comes within a
+-- week of the submit, and a scheduled message was accepted up to a month before that.
 -- `tenant` null: of any tenant. Every look-up is one probe of a receipt index, and is planned once a session: the
 -- settings keep the planner from reading a tenant's whole day where it has no statistics yet.
 create function apply_receipts(tenant bigint, routes bigint[], upstream_ids text[], tags integer[], states smallint[],
@@ -196,8 +192,8 @@ declare
     messages uuid[];
     days date[];
 begin
-    foreach first in array array[today - 1, today - 7] loop
-        last := case when first = today - 1 then today else today - 2 end;
+    foreach first in array array[today - 1, today - 7, today - 40] loop
+        last := case first when today - 1 then today when today - 7 then today - 2 else today - 8 end;
         before := outcome;
 
         -- Messages of one part: found and changed in one go. Should a receipt fit two open messages, all is taken back,
@@ -276,9 +272,12 @@ begin
         end loop;
 
         -- Final with its last part: delivered where every part was, else the worst that happened to one.
-        update message_log l set state = whole.state, error = whole.error, final_at = (select max(d) from unnest(done_at) as d)
+        update message_log l set state = whole.state, error = whole.error, final_at = whole.done
         from (
-            select p.tenant_id, p.message_id, p.day, max(p.state) as state, max(p.error) as error
+            select p.tenant_id, p.message_id, p.day, max(p.state) as state, max(p.error) as error,
+                   (select max(r.done_at) from unnest(routes, upstream_ids, tags, done_at) as r (route_id, upstream_id, tag, done_at)
+                    where r.upstream_id = any (array_agg(p.upstream_id)) and r.route_id = any (array_agg(p.route_id))
+                      and r.tag = any (array_agg(p.tag))) as done
             from unnest(tenants, messages, days) as t (tenant_id, message_id, day)
             join message_part p on p.tenant_id = t.tenant_id and p.message_id = t.message_id and p.day = t.day
             where p.day between first and last
@@ -335,11 +334,11 @@ begin
         left join lateral (
             select l.tenant_id from message_log l
             where l.upstream_id = receipt.upstream_id and l.route_id = own and l.tag = receipt.tag
-              and l.day between today - 7 and today
+              and l.day between today - 40 and today
             union all
             select p.tenant_id from message_part p
             where p.upstream_id = receipt.upstream_id and p.route_id = own and p.tag = receipt.tag
-              and p.day between today - 7 and today
+              and p.day between today - 40 and today
         ) as found on true
         group by n order by n
     );
@@ -422,6 +421,28 @@ begin
     on conflict do nothing;
 end $$;
 
+-- The operator's housekeeping --------------------------------------------------------------------------------------
+
+-- Removes what has done its work: answers to repeated calls after a day, quotas of days gone by, public keys of days gone
+-- by. A bounded number of rows at once; returns how many, so that who asks knows whether to ask again.
+create function purge_working(most integer) returns bigint
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    today constant date := (now() at time zone 'Europe/Copenhagen')::date;
+    removed bigint;
+    gone bigint;
+begin
+    delete from idempotency where ctid = any (array(
+        select ctid from idempotency where created_at < now() - interval '24 hours' limit most));
+    get diagnostics removed = row_count;
+    delete from quota where ctid = any (array(select ctid from quota where day < today - 1 limit most));
+    get diagnostics gone = row_count;
+    removed := removed + gone;
+    delete from public_key where ctid = any (array(select ctid from public_key where day < today - 1 limit most));
+    get diagnostics gone = row_count;
+    return removed + gone;
+end $$;
+
 -- Every role ----------------------------------------------------------------------------------------------------------
 
 -- The newest migration that ran: a role is ready when it is at least the newest it knows.
@@ -432,7 +453,7 @@ begin
 end $$;
 
 grant execute on function current_tenant() to budstikke_sender, budstikke_operator, budstikke_api;
-grant execute on function tenant_login(bigint, text), route_login(bigint, text), ensure_partitions(date, date) to budstikke_operator;
+grant execute on function tenant_login(bigint, text), route_login(bigint, text), ensure_partitions(date, date), purge_working(integer) to budstikke_operator;
 grant execute on function sender_begin(boolean), sender_alive(bigint, integer), sender_gate(bigint),
     sender_receipts(bigint[], text[], integer[], smallint[], integer[], timestamptz[]) to budstikke_sender;
 grant execute on function connector_shares(), connector_numbers(), receipt_owners(text[], integer[]),

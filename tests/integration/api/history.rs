@@ -145,6 +145,24 @@ async fn a_batch_counts_its_messages_by_state() {
 }
 
 #[tokio::test]
+async fn without_receipts_a_message_is_final_when_it_is_sent() {
+    let service = Service::start().await;
+    let answer = service.api.post(&service.key, &json!({"to": ["20123456", "20123457"], "text": "Hej"})).await;
+    let ids = [0, 1].map(|nth| text(&answer.body["messages"][nth]["id"]).to_owned());
+    let batch = format!("/v1/batches/{}", text(&answer.body["batchId"]));
+    for (id, all) in [(&ids[0], false), (&ids[1], true)] {
+        service.settle(id, 2, None).await;
+        assert_eq!(service.get(&format!("/v1/messages/{id}")).await.body["final"], false, "a receipt is awaited");
+        let over = sqlx::query("update message_log set final_at = now() where message_id = $1::uuid").bind(id);
+        over.execute(&service.owner()).await.expect("no receipt was asked for");
+        let message = service.get(&format!("/v1/messages/{id}")).await.body;
+        assert_eq!((&message["state"], &message["final"]), (&json!("sent"), &json!(true)));
+        assert_eq!(service.get(&batch).await.body["final"], all);
+    }
+    assert_eq!(service.get(&batch).await.body["states"], json!({"sent": 2}));
+}
+
+#[tokio::test]
 async fn where_nothing_is_logged_there_is_no_history() {
     let service = Service::start().await;
     service.enforce("log_days = 0").await;

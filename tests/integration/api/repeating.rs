@@ -20,6 +20,41 @@ async fn a_repetition_gets_the_first_answer() {
     assert_eq!(service.count("queue").await, 2);
 }
 
+/// What has changed since the first call is no reason to refuse its repetition: nothing more is sent.
+#[tokio::test]
+async fn a_repetition_is_answered_whatever_the_account_may_do_by_now() {
+    let service = Service::start().await;
+    let body = json!({"to": "20123456", "text": "Hej"});
+    let first = service.api.post_once(&service.key, "order", &body).await;
+    let closed = "may_accept = false, code = 'suspended', reason = 'Faktura 7'";
+    for change in [closed, "may_accept = true, sender_ids = '{}'"] {
+        service.enforce(change).await;
+        let caller = Api::start(&service.databases).await;
+        let again = caller.post_once(&service.key, "order", &body).await;
+        assert_eq!((again.status, &again.body), (StatusCode::ACCEPTED, &first.body), "{change}");
+        assert_eq!(again.headers["idempotency-replayed"], "true");
+        let other = caller.post_once(&service.key, "order", &json!({"to": "20123456", "text": "Hov"})).await;
+        assert_eq!(other.problem(422), "idempotency-key-reused", "{change}");
+        let new = caller.post_once(&service.key, change, &body).await;
+        assert!(new.status.is_client_error(), "{change}");
+    }
+    assert_eq!(service.count("queue").await, 1);
+}
+
+#[tokio::test]
+async fn answers_are_kept_for_a_day() {
+    let service = Service::start().await;
+    for key in ["old", "new"] {
+        service.api.post_once(&service.key, key, &json!({"to": "20123456", "text": "Hej"})).await;
+    }
+    let age = "update idempotency set created_at = now() - interval '25 hours'
+        where created_at = (select min(created_at) from idempotency)";
+    sqlx::query(age).execute(&service.owner()).await.expect("age");
+    let operator = service.databases.data.pool("budstikke_operator");
+    assert_eq!(budstikke::store::partitions::purge(&operator).await.expect("purge"), 1);
+    assert_eq!(service.count("idempotency").await, 1);
+}
+
 #[tokio::test]
 async fn the_key_with_another_body_is_refused() {
     let service = Service::start().await;
