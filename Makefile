@@ -28,13 +28,12 @@ test: packages lint drift chart peers ## Everything that CI runs. The test runne
 	@echo "== tests: unit and integration"
 	source dev/test-env
 	cargo test --locked --features simulate --lib --test integration
+	echo "== tests: end to end"
+	dev/e2e
 
 .PHONY: e2e
-e2e: ## End to end with real pods: brings up the local cluster with the chart installed.
-	dev/e2e-up
-	source dev/test-env
-	eval "$$(dev/cluster env)"
-	cargo test --locked --features simulate --test e2e
+e2e: ## The scenarios with real pods alone, on the local cluster with the chart installed.
+	dev/e2e
 
 .PHONY: packages
 packages: ## Install the Debian packages and built tools that the tests use.

@@ -132,7 +132,7 @@ install_chart() {
     --values "$repository/dev/values.yaml" --wait --timeout 5m
 }
 
-# From an empty machine to an installed chart. Shared by dev/demo and dev/e2e-up.
+# From an empty machine to an installed chart. Shared by dev/demo and dev/e2e.
 bring_up() {
   step "Packages" install_packages
   VERBOSE=1 step "Programs of the cluster (from source: 15 minutes the first time)" tools

@@ -1,4 +1,4 @@
-//! End-to-end tests: real pods on the local cluster that `dev/e2e-up` brings up, reached by `eval "$(dev/cluster env)"`.
+//! End-to-end tests: real pods on the local cluster that `dev/e2e` brings up, reached by `eval "$(dev/cluster env)"`.
 //!
 //! Each scenario has routes, tenants and a simulated upstream of its own. The first one to run sends one SMS by itself;
 //! when that fails, all others fail at once and say so.
