@@ -139,7 +139,7 @@ load_images() {
 
 # Held to `restricted`, so that a pod which is not is refused here and not at somebody else's.
 make_namespace() {
-  kubectl create namespace "$namespace" --dry-run=client --output yaml | kubectl apply --filename -
+  kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace"
   kubectl label namespace "$namespace" --overwrite pod-security.kubernetes.io/enforce=restricted
 }
 
