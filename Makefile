@@ -51,7 +51,7 @@ lint: ## Format, clippy, documentation, dependencies, scripts.
 	@echo "== dependencies"
 	"$$BUDSTIKKE_CACHE"/cargo-deny/bin/cargo-deny --locked check bans licenses sources
 	@echo "== scripts"
-	git ls-files -z dev .ci tests | xargs -0 grep -lZE '^#!.*(bash|sh)$$' | xargs -0 shellcheck -x
+	git ls-files -z dev .ci tests charts | xargs -0 grep -lZE '^(#!.*(bash|sh)|# shellcheck shell=.*)$$' | xargs -0 shellcheck -x
 
 .PHONY: drift
 drift: ## What is generated equals what is committed: queries (CRDs and OpenAPI are held by tests).

@@ -64,12 +64,19 @@ heartbeat() { # LOG
   done
 }
 
-# packages NAME[:COMMAND]…: installs Debian packages whose command (by default the package's name) is missing.
-packages() {
+# missing_packages NAME[:COMMAND]…: those Debian packages whose command (by default the package's name) is missing.
+missing_packages() {
   local item missing=()
   for item in "$@"; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${item#*:}" >/dev/null || missing+=("${item%%:*}")
   done
+  echo "${missing[*]}"
+}
+
+# packages NAME[:COMMAND]…: installs the missing ones.
+packages() {
+  local missing=()
+  read -r -a missing < <(missing_packages "$@") || true
   [ ${#missing[@]} = 0 ] && return
   command -v apt-get >/dev/null || die "missing: ${missing[*]} (names of Debian packages). Install them and run this again."
   [ "$(id -u)" = 0 ] || die "missing: ${missing[*]}. Run as root: apt-get install ${missing[*]}"
@@ -82,8 +89,11 @@ packages() {
 tools() { "$repository/dev/tools/build" "$@"; }
 cluster() { "$repository/dev/cluster" "$@"; }
 
+# What everything else here takes from Debian; mmdebstrap packs the PostgreSQL image.
+base_packages=(build-essential:cc curl jq ca-certificates:update-ca-certificates mmdebstrap)
+
 install_packages() {
-  packages build-essential:cc curl jq ca-certificates:update-ca-certificates
+  packages "${base_packages[@]}"
   command -v cargo >/dev/null || die "Rust is needed (the version is in rust-toolchain.toml): install rustup or cargo and run this again."
 }
 
@@ -127,15 +137,24 @@ load_images() {
   load_image "$postgres_image" postgres
 }
 
+# Held to `restricted`, so that a pod which is not is refused here and not at somebody else's.
+make_namespace() {
+  kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace"
+  kubectl label namespace "$namespace" --overwrite pod-security.kubernetes.io/enforce=restricted
+}
+
 install_chart() {
-  helm upgrade --install "$release" "$repository/charts/budstikke" --namespace "$namespace" --create-namespace \
+  make_namespace
+  helm upgrade --install "$release" "$repository/charts/budstikke" --namespace "$namespace" \
     --values "$repository/dev/values.yaml" --wait --timeout 5m
 }
 
 # From an empty machine to an installed chart. Shared by dev/demo and dev/e2e.
 bring_up() {
-  step "Packages" install_packages
-  VERBOSE=1 step "Programs of the cluster (from source: 15 minutes the first time)" tools
+  local missing
+  missing=$(missing_packages "${base_packages[@]}")
+  step "Packages${missing:+: installing $missing}" install_packages
+  VERBOSE=1 step "Programs of the cluster (from source: 15 minutes the first time)" cluster build
   if [ "$profile" = release ]; then step "Release binary (about 11 minutes the first time)" build_release; fi
   step "Simulator binary (about 5 minutes the first time)" build_simulator
   # Says what it changes on this machine: to be seen before it does.

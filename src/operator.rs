@@ -8,12 +8,13 @@
 //!
 //! | where | resources | verbs |
 //! |---|---|---|
-//! | its own namespace | `secrets` (bootstrap) | get, create |
-//! | | `leases.coordination.k8s.io` | get, create, patch |
+//! | its own namespace | `secrets` (bootstrap) | create; get of those it makes or is told of |
+//! | | `leases.coordination.k8s.io` | create; get, patch of its own |
 //! | | `events.events.k8s.io` | create, patch |
 //! | each served namespace | `tenants`, `smsroutes`, `retentionpolicies`, `billingplans` `.budstikke.dev` | get, list, watch |
 //! | | their `/status` | patch |
-//! | | `deployments.apps`, `secrets`, `services`, `networkpolicies.networking.k8s.io`, `poddisruptionbudgets.policy` | get, list, watch, create, patch, delete |
+//! | | `deployments.apps`, `secrets`, `services` | get, list, watch, create, patch |
+//! | | `networkpolicies.networking.k8s.io`, `poddisruptionbudgets.policy` | get, list, watch, create, patch, delete |
 //! | | `events.events.k8s.io` | create, patch |
 mod apply;
 mod backoff;

@@ -12,24 +12,33 @@ sysctls=(net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.bridge.bridge-nf-c
   net.netfilter.nf_conntrack_tcp_be_liberal vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops
   kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
 
+# Loaded where they are not there yet, and unloaded again. Some kernels have them built in.
+modules=(br_netfilter overlay)
+
+# What a node takes from Debian, as packages() reads it.
+node_packages=(runc containernetworking-plugins:/usr/lib/cni/bridge iptables conntrack ethtool socat iproute2:ip
+  procps:sysctl openssl curl jq)
+
 announce() {
+  local missing
+  missing=$(missing_packages "${node_packages[@]}")
   cat >&2 <<END
 The cluster runs on this machine itself and changes it as follows; 'dev/cluster down' undoes all but the packages:
   state        $state (about 1 GB), with mounts below it
   network      bridge $bridge with $server_host, a pair of interfaces per pod
   firewall     iptables chains KUBE-* and CNI-* (nat, filter, mangle; IPv4 and IPv6)
-  kernel       ${sysctls[*]}
+  kernel       modules ${modules[*]}; ${sysctls[*]}
   cgroups      kubepods
   directories  ${outside[*]}
   ports        on $server_host and 127.0.0.1: ${ports[*]}
+  packages     ${missing:-none: all that it needs are here}
 END
 }
 
 require_free_host() {
   [ "$(id -u)" = 0 ] || die "a node needs root (namespaces, mounts, iptables): run this as root, or start a container engine with kind on PATH."
   [ ${#containerd_socket} -lt 100 ] || die "$state is too long a path for a socket: set BUDSTIKKE_STATE to a shorter one."
-  packages runc containernetworking-plugins:/usr/lib/cni/bridge iptables conntrack ethtool socat iproute2:ip \
-    procps:sysctl openssl curl jq
+  packages "${node_packages[@]}"
   local port taken=
   for port in "${ports[@]}"; do
     if [ -n "$(ss --no-header --listening --tcp --numeric "sport = :$port")" ]; then
@@ -45,8 +54,11 @@ require_free_host() {
 
 change_host() {
   local name directory
-  modprobe --all --quiet br_netfilter overlay 2>/dev/null || true
   mkdir -p "$before"
+  for name in "${modules[@]}"; do
+    [ -e "/sys/module/$name" ] || echo "$name"
+  done >"$before/absent-modules"
+  modprobe --all --quiet "${modules[@]}" 2>/dev/null || true
   for name in "${sysctls[@]}"; do
     sysctl --ignore "$name" 2>/dev/null || true
   done >"$before/sysctls"
@@ -70,6 +82,8 @@ restore_host() {
   for tables in iptables ip6tables; do remove_chains "$tables"; done
   remove_cgroups
   sysctl --quiet --load "$before/sysctls" >/dev/null 2>&1 || true
+  # One that is in use by then, or was built in all along, stays.
+  xargs --no-run-if-empty --max-args 1 modprobe --quiet --remove 2>/dev/null <"$before/absent-modules" || true
   local directory
   for directory in "${outside[@]}"; do
     grep -qxF "$directory" "$before/directories" || remove_outside "$directory"

@@ -25,6 +25,8 @@ before=$state/before
 
 # In the order of their start.
 components=(etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy local-volumes)
+# All that a start needs, and what its user needs.
+programs=("${components[@]}" containerd-shim-runc-v2 ctr coredns pause "${clients[@]}")
 # TCP ports that must be free: etcd, its peers, the API server, the kubelet, its health, kube-proxy's two, and those of
 # the controller manager and the scheduler.
 ports=(2379 2380 6443 10250 10248 10249 10256 10257 10259)

@@ -15,7 +15,7 @@ import_image() {
 
 cluster_up() {
   local begin=$SECONDS
-  bin=$(tools kubectl "${components[@]}" containerd-shim-runc-v2 ctr coredns pause)
+  bin=$(tools "${programs[@]}")
   if all_run && on_node get --raw /readyz >/dev/null 2>&1; then
     say "The cluster runs already. To reach it: eval \"\$(dev/cluster env)\""
     return
@@ -30,14 +30,15 @@ cluster_up() {
   require_free_host
   mkdir -p "$run" "$logs" "$volumes"
   touch "$mark"
+  remember_mode
   change_host
   write_configuration
   PATH=$bin:$PATH
   start_control_plane
   start_node
   on_node apply --filename "$dev/node/cluster.yaml" >/dev/null
-  await 60 kubelet "a node that is Ready" ready_node
-  await 60 kubelet "a working cluster DNS (CoreDNS)" on_node --namespace kube-system rollout status deployment/coredns --timeout 1s
+  await 180 kubelet "a node that is Ready" ready_node
+  await 180 kubelet "a working cluster DNS (CoreDNS)" on_node --namespace kube-system rollout status deployment/coredns --timeout 1s
   say "The cluster runs after $((SECONDS - begin)) s. To reach it: eval \"\$(dev/cluster env)\""
 }
 
@@ -61,7 +62,7 @@ start_control_plane() {
     --service-account-key-file "$pki/service-accounts.pub" \
     --service-account-signing-key-file "$pki/service-accounts.key"
   load_own_images
-  await 60 kube-apiserver "an answering API server" on_node get --raw /readyz
+  await 180 kube-apiserver "an answering API server" on_node get --raw /readyz
   start kube-controller-manager --kubeconfig "$config/kube-controller-manager.kubeconfig" --bind-address 127.0.0.1 \
     --leader-elect=false --use-service-account-credentials \
     --allocate-node-cidrs --cluster-cidr "$cluster_cidr" --service-cluster-ip-range "$service_cidr" \
@@ -80,7 +81,7 @@ start_node() {
 # The two images that every start needs; packed once.
 load_own_images() {
   local name archive tag
-  await 30 containerd "a socket of containerd" images list
+  await 180 containerd "a socket of containerd" images list
   for name in pause coredns; do
     tag=${name}_image
     archive=$BUDSTIKKE_CACHE/images/$name-$(basename "$(dirname "$bin")").tar

@@ -7,7 +7,8 @@ start() { # COMPONENT ARGUMENTS…
   shift
   # Its own session: it outlives this script and its terminal. Descriptor 9 is the lock of dev/cluster.
   setsid "$bin/$name" "$@" >"$logs/$name.log" 2>&1 </dev/null 9<&- &
-  echo "$! $bin/$name" >"$run/$name.pid"
+  # The kernel shows the program without symbolic links.
+  echo "$! $(readlink -f "$bin/$name")" >"$run/$name.pid"
 }
 
 # Prints the pid when the component runs.

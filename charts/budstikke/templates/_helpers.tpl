@@ -40,6 +40,14 @@ app.kubernetes.io/component: {{ .component }}
 {{ .Values.api.tlsSecret | default (printf "%s-api-tls" (include "budstikke.name" .)) }}
 {{- end }}
 
+{{/* Every Secret that bootstrap reads, as a list; what is absent and not named by a value it makes. */}}
+{{- define "budstikke.bootstrapSecrets" -}}
+{{- $name := include "budstikke.name" . -}}
+{{- list (printf "%s-ca" $name) (printf "%s-kek" $name) (printf "%s-api-tls" $name)
+  (include "budstikke.postgresSecret" .) (include "budstikke.keyringSecret" .)
+  .Values.postgres.existingCaSecret .Values.keyring.existingCaSecret | compact | uniq | toJson }}
+{{- end }}
+
 {{/* Restricted, as every pod of this chart is. */}}
 {{- define "budstikke.podSecurity" -}}
 runAsNonRoot: true
@@ -68,6 +76,7 @@ readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 2, failu
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - {name: BUDSTIKKE_NAMESPACES, value: {{ include "budstikke.namespaces" . | quote }}}
 - {name: BUDSTIKKE_RELEASE, value: {{ include "budstikke.name" . }}}
+- {name: BUDSTIKKE_LEASE, value: {{ include "budstikke.name" . }}-operator}
 - {name: BUDSTIKKE_OUT, value: /etc/budstikke}
 - {name: BUDSTIKKE_DATABASE_SECRET, value: {{ include "budstikke.postgresSecret" . }}}
 - {name: BUDSTIKKE_KEYRING_SECRET, value: {{ include "budstikke.keyringSecret" . }}}
@@ -81,6 +90,7 @@ readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 2, failu
 {{- end }}
 - {name: BUDSTIKKE_IMAGE, value: {{ include "budstikke.image" (dict "root" . "override" .Values.workloads.image) | quote }}}
 - {name: BUDSTIKKE_IMAGE_PULL_POLICY, value: {{ .Values.image.pullPolicy }}}
+- {name: BUDSTIKKE_WORKLOAD_LOG, value: {{ .Values.workloads.log | quote }}}
 - {name: BUDSTIKKE_NETWORK_POLICIES, value: {{ .Values.networkPolicies.enabled | quote }}}
 {{- with .Values.image.pullSecrets }}
 - {name: BUDSTIKKE_IMAGE_PULL_SECRETS, value: {{ range $i, $secret := . }}{{ if $i }},{{ end }}{{ $secret.name }}{{ end }}}
