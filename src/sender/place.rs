@@ -69,13 +69,15 @@ impl Place {
 
     /// Gives signs of life for as long as it is polled; none where nobody waits for their end.
     pub(super) async fn keep(&self, epoch: i64) {
-        while self.stands_by {
+        if !self.stands_by {
+            return std::future::pending().await;
+        }
+        loop {
             sleep(SIGN).await;
             if let Err(error) = claim::alive(&self.pool, epoch, ALIVE).await {
                 tracing::warn!(%error, "no sign of life could be given: one that stands by may take over");
             }
         }
-        std::future::pending().await
     }
 
     /// Lets another have it at once.
