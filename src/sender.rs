@@ -206,8 +206,7 @@ impl Sender {
 
     async fn serve(self, metrics: metrics::Metrics, stop: CancellationToken) -> Result<End, Error> {
         let config = Arc::clone(&self.config.borrow());
-        let place =
-            Place { pool: self.pool.clone(), stands_by: config.settings.stands_by, ready: self.ready.clone() };
+        let place = Place { pool: self.pool.clone(), stands_by: config.settings.stands_by, ready: self.ready.clone() };
         let Some(epoch) = place.take(&stop).await? else { return Ok(End::Stopped) };
         self.ready.set(false);
         tracing::info!(tenant = %config.settings.tenant_id, epoch, "sending");

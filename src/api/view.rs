@@ -201,7 +201,10 @@ mod tests {
     fn known_errors_have_words_and_others_their_number() {
         assert_eq!(failure(MessageState::Failed, 27).detail, "the handset is switched off or out of coverage");
         assert_eq!(failure(MessageState::Rejected, 0x0b).detail, "the upstream does not accept the recipient's number");
-        assert_eq!(failure(MessageState::Rejected, -3).detail, "no route of the account carries its number or sender id");
+        assert_eq!(
+            failure(MessageState::Rejected, -3).detail,
+            "no route of the account carries its number or sender id"
+        );
         assert_eq!(failure(MessageState::Failed, 4711).detail, "the network gave error 4711");
         assert_eq!(failure(MessageState::Rejected, 0x401).detail, "the upstream refused it with status 0x00000401");
     }

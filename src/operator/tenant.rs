@@ -7,6 +7,8 @@ mod api_key;
 mod build;
 mod dereference;
 mod provision;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::time::Duration;

@@ -80,7 +80,9 @@ impl Place {
 
     /// Lets another have it at once.
     pub(super) async fn leave(&self, epoch: i64) {
-        if self.stands_by && let Err(error) = claim::alive(&self.pool, epoch, 0).await {
+        if self.stands_by
+            && let Err(error) = claim::alive(&self.pool, epoch, 0).await
+        {
             tracing::debug!(%error, "the place could not be left: it is free in a while");
         }
     }

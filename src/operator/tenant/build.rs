@@ -138,10 +138,14 @@ fn numbers(spec: &TenantSpec, found: &Dereferenced) -> Vec<InboundNumber> {
     numbers
 }
 
-/// Pods that are wanted now: none while the account is closed.
+/// The routes that there is a connector for.
+fn open_routes(found: &Dereferenced) -> impl Iterator<Item = (&Route, &FoundRoute)> {
+    found_routes(found).filter(|(_, found)| found.closed.is_none())
+}
+
+/// Pods that are wanted now: none while the account is closed, and none that would have no connector to reach.
 pub(super) fn replicas(spec: &TenantSpec, found: &Dereferenced, judgement: &Judgement) -> i32 {
-    let routes = found_routes(found).count();
-    if judgement.closed.is_some() || routes == 0 {
+    if judgement.closed.is_some() || open_routes(found).next().is_none() {
         return 0;
     }
     pods_wanted(spec)
@@ -153,17 +157,12 @@ fn pods_wanted(spec: &TenantSpec) -> i32 {
 
 /// What the sender is told. Routes that are closed are left out: there is no connector to reach.
 pub(super) fn settings(tenant: &Tenant, namespace: &str, id: TenantId, found: &Dereferenced) -> Settings {
-    let open = found_routes(found).filter(|(_, found)| !is_closed(found));
     Settings {
         tenant_id: id,
-        routes: open.map(|(route, found)| leg(route, found, namespace)).collect(),
+        routes: open_routes(found).map(|(route, found)| leg(route, found, namespace)).collect(),
         crash_policy: crash_policy(&tenant.spec),
         stands_by: pods_wanted(&tenant.spec) > 1,
     }
-}
-
-fn is_closed(found: &FoundRoute) -> bool {
-    found.spec.maintenance.as_ref().and_then(|maintenance| maintenance.closed) == Some(true)
 }
 
 fn leg(used: &Route, found: &FoundRoute, namespace: &str) -> Leg {

@@ -237,9 +237,20 @@ fn active(found: &Dereferenced, judgement: &Judgement) -> Verdict {
                 lacking.into_iter().find(|verdict| !verdict.holds && verdict.reason != reasons::LAST_VALID_IN_FORCE);
             lacking.map_or_else(|| no(reasons::PROGRESSING, ""), |why| no(why.reason, &why.message))
         }
-        None if !found.routes.iter().any(|route| route.found.as_ref().is_some_and(|found| found.ready)) => {
-            no(reasons::NO_ROUTE, &format!("messages are accepted and wait: {}", judgement.routes.message))
-        }
-        None => Verdict::yes(types::ACTIVE, reasons::SENDING, "the tenant may send"),
+        None => sends(found, &judgement.routes),
     }
+}
+
+/// Whether an open account has a way to send.
+fn sends(found: &Dereferenced, routes: &Verdict) -> Verdict {
+    let no = |reason, why: &str| Verdict::no(types::ACTIVE, reason, format!("messages are accepted and wait: {why}"));
+    let there = found.routes.iter().filter_map(|route| Some((&route.name, route.found.as_ref()?)));
+    if there.clone().any(|(_, found)| found.sends()) {
+        return Verdict::yes(types::ACTIVE, reasons::SENDING, "the tenant may send");
+    }
+    if there.clone().any(|(_, found)| found.closed.is_none()) {
+        return no(reasons::NO_ROUTE, &routes.message);
+    }
+    let closed = there.filter_map(|(name, found)| Some(format!("SmsRoute {name}: {}", found.closed.as_ref()?)));
+    no(reasons::MAINTENANCE, &closed.collect::<Vec<_>>().join("; "))
 }
