@@ -9,6 +9,7 @@ use budstikke::operator::{self, Args};
 use budstikke::pki::Authority;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -74,9 +75,14 @@ impl Scene {
 
     /// Starts an operator under a pod's name.
     pub(super) fn operator(&self, pod: &str) -> Running {
+        self.operator_of(pod, self.client.clone(), vec![self.namespace.clone()])
+    }
+
+    /// Starts an operator that serves these namespaces with this client.
+    pub(super) fn operator_of(&self, pod: &str, client: Client, namespaces: Vec<String>) -> Running {
         let args = Args {
             namespace: self.namespace.clone(),
-            namespaces: vec![self.namespace.clone()],
+            namespaces,
             pod: pod.to_owned(),
             lease: "budstikke-operator".to_owned(),
             files: self.files.clone(),
@@ -90,8 +96,24 @@ impl Scene {
             health_address: "127.0.0.1:0".parse().expect("an address"),
         };
         let stop = CancellationToken::new();
-        let task = tokio::spawn(operator::run_until(args, self.client.clone(), stop.clone()));
+        let task = tokio::spawn(operator::run_until(args, client, stop.clone()));
         Running { stop, task }
+    }
+
+    /// A client that may do everything in this namespace and nothing elsewhere, as the operator's Roles have it.
+    pub(super) async fn confined(&self) -> Client {
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "all"},
+                          "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]});
+        self.create::<Role>(role).await;
+        let group = "rbac.authorization.k8s.io";
+        let user = format!("confined-to-{}", self.namespace);
+        let binding = json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": "all"},
+                             "roleRef": {"apiGroup": group, "kind": "Role", "name": "all"},
+                             "subjects": [{"apiGroup": group, "kind": "User", "name": user}]});
+        self.create::<RoleBinding>(binding).await;
+        let mut config = ApiServer::shared().config().await;
+        config.auth_info.impersonate = Some(user);
+        Client::try_from(config).expect("a client")
     }
 
     pub(super) fn pool(&self) -> PgPool {
