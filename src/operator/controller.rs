@@ -26,6 +26,9 @@ const CONCURRENCY: u16 = 32;
 /// How often an object is looked at without any event: heals what no watch shows, such as the database.
 const RESYNC: Duration = Duration::from_secs(600);
 
+/// How long one reconciliation may take.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// A kind that is reconciled.
 pub(super) trait Controlled:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -81,7 +84,7 @@ async fn reconcile<K: Controlled>(object: Arc<K>, scope: Arc<Scope>) -> Result<A
     // Never closed; without a permit there would be no bound, so nothing is done.
     let Ok(_permit) = scope.context.permits.acquire().await else { return Ok(Action::await_change()) };
     let began = Instant::now();
-    let result = object.reconcile(&scope).await;
+    let result = bounded(LONGEST, object.reconcile(&scope)).await;
     let kind = K::kind(&());
     let failed = result.as_ref().err().map(Failure::label);
     scope.context.metrics.reconciled(kind_label(&kind), began.elapsed(), failed);
@@ -97,6 +100,14 @@ async fn reconcile<K: Controlled>(object: Arc<K>, scope: Arc<Scope>) -> Result<A
             Err(failure)
         }
     }
+}
+
+/// Nothing that hangs keeps an object, and a permit that others wait for, for ever.
+async fn bounded(
+    longest: Duration,
+    work: impl Future<Output = Result<Duration, Failure>>,
+) -> Result<Duration, Failure> {
+    tokio::time::timeout(longest, work).await.unwrap_or(Err(Failure::TimedOut))
 }
 
 fn again<K: Controlled>(object: Arc<K>, failure: &Failure, scope: Arc<Scope>) -> Action {
@@ -123,5 +134,18 @@ fn kind_label(kind: &str) -> &'static str {
         "SmsRoute" => "SmsRoute",
         "RetentionPolicy" => "RetentionPolicy",
         _ => "BillingPlan",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_hangs_is_given_up() {
+        let hung = bounded(Duration::ZERO, std::future::pending()).await;
+        assert!(matches!(hung, Err(Failure::TimedOut)));
+        let done = bounded(LONGEST, std::future::ready(Ok(RESYNC))).await;
+        assert!(matches!(done, Ok(RESYNC)));
     }
 }

@@ -46,6 +46,9 @@ pub(super) enum Failure {
         /// What went wrong.
         source: serde_json::Error,
     },
+    /// Something did not answer for too long.
+    #[error("took too long")]
+    TimedOut,
     /// What was read is older than what stands already; the watch brings the newer form.
     #[error("a newer form of the resource has been seen already")]
     Outdated,
@@ -65,6 +68,7 @@ impl Failure {
             Self::Certificate(_) => "certificate",
             Self::Random => "random",
             Self::Serialize { .. } => "serialize",
+            Self::TimedOut => "timed_out",
             Self::Outdated => "outdated",
         }
     }

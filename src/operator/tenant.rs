@@ -31,17 +31,17 @@ use crate::store::accounts::{self, Identity, Written};
 
 impl Controlled for Tenant {
     async fn reconcile(&self, scope: &Scope) -> Result<Duration, Failure> {
-        let (tenant, taken_up) = match account::take_up(scope, self).await? {
-            Identity::Own { tenant, taken_up } => (tenant, taken_up),
+        let tenant = match account::take_up(scope, self).await? {
+            Identity::Own(tenant) => tenant,
             Identity::Outdated => return Err(Failure::Outdated),
             Identity::NameInUse => return stall(scope, self, Taken::NameInUse).await,
             Identity::Erased => return stall(scope, self, Taken::Erased).await,
         };
-        if taken_up {
-            // At once: only now is it known that keys which were given out before stay good.
-            api_key::provide(scope, self, tenant, true).await?;
-        }
         let today = copenhagen_day(scope.context.clock.now());
+        // At once, whatever cannot be read, reached or made.
+        if let Some((code, reason)) = validate::closed_by_spec(&self.spec, today) {
+            account::close(scope, self, tenant, code, &reason).await?;
+        }
         let found = dereference::dereference(scope, self, tenant).await?;
         let mut judgement = validate::validate(&self.spec, &found, today);
         let mut wait = midnight::until_next(scope.context.clock.now());
@@ -55,8 +55,10 @@ impl Controlled for Tenant {
             }
             provision::keys(scope, tenant, orders.log_days(), today).await?;
             wait = wait.min(provision::sender(scope, self, tenant, &found, &judgement).await?);
+        } else if let Some((code, reason)) = &judgement.closed {
+            account::close(scope, self, tenant, code, reason).await?;
         }
-        judgement.credentials = api_key::provide(scope, self, tenant, false).await?;
+        judgement.credentials = api_key::provide(scope, self, tenant).await?;
         status::write(scope, self, told(self, scope, tenant, &found, &judgement)).await?;
         Ok(wait)
     }

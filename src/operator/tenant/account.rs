@@ -6,7 +6,8 @@ use super::super::controller::Scope;
 use super::super::failure::Failure;
 use crate::crd::Tenant;
 use crate::crd::conditions::reasons;
-use crate::store::accounts::{self, Identity, Resource};
+use crate::domain::TenantId;
+use crate::store::accounts::{self, Closing, Identity, Resource};
 
 /// Why a Tenant has no account.
 #[derive(Debug, Clone, Copy)]
@@ -35,14 +36,37 @@ impl Taken {
 
 /// Finds, makes or takes up the Tenant's account.
 pub(super) async fn take_up(scope: &Scope, tenant: &Tenant) -> Result<Identity, Failure> {
-    let registration = tenant.spec.organisation.registration.identity();
-    let since = tenant.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |made| made.0);
-    let resource = Resource {
-        namespace: &scope.world.namespace,
-        name: &tenant.name_any(),
-        registration: &registration,
-        uid: &tenant.uid().unwrap_or_default(),
-        since,
-    };
+    let (name, registration, uid) = known_by(tenant);
+    let resource = resource(scope, tenant, (&name, &registration, &uid));
     accounts::take_up(&scope.context.pool, resource).await.map_err(Failure::Account)
+}
+
+fn known_by(tenant: &Tenant) -> (String, String, String) {
+    (tenant.name_any(), tenant.spec.organisation.registration.identity(), tenant.uid().unwrap_or_default())
+}
+
+fn resource<'a>(
+    scope: &'a Scope,
+    tenant: &Tenant,
+    (name, registration, uid): (&'a str, &'a str, &'a str),
+) -> Resource<'a> {
+    let since = tenant.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |made| made.0);
+    Resource { namespace: &scope.world.namespace, name, registration, uid, since }
+}
+
+/// Closes the account: neither plan nor policy are needed for that.
+pub(super) async fn close(
+    scope: &Scope,
+    tenant: &Tenant,
+    id: TenantId,
+    code: &str,
+    reason: &str,
+) -> Result<(), Failure> {
+    let uid = tenant.uid().unwrap_or_default();
+    let generation = tenant.metadata.generation.unwrap_or_default();
+    let closing = Closing { generation, resource_uid: &uid, code, reason };
+    match accounts::close(&scope.context.pool, id, closing).await.map_err(Failure::Account)? {
+        true => Ok(()),
+        false => Err(Failure::Outdated),
+    }
 }

@@ -62,7 +62,7 @@ pub(super) fn validate(spec: &TenantSpec, found: &Dereferenced, today: Date) -> 
         closed: None,
         erased_on: erased_on(spec, found),
     };
-    judgement.closed = closed(spec, found, &judgement, today);
+    judgement.closed = closed_by_spec(spec, today).or_else(|| closed_by_others(found, &judgement));
     judgement.active = active(found, &judgement);
     judgement
 }
@@ -198,22 +198,23 @@ fn erased_on(spec: &TenantSpec, found: &Dereferenced) -> Option<Date> {
     Some(last_day(spec.termination.as_ref()?).saturating_add(i32::from(months).months()))
 }
 
-/// Why the account neither accepts nor sends. The words are part of the API.
-fn closed(
-    spec: &TenantSpec,
-    found: &Dereferenced,
-    judgement: &Judgement,
-    today: Date,
-) -> Option<(&'static str, String)> {
-    if judgement.suspended.holds {
-        return Some(("suspended", judgement.suspended.message.clone()));
+/// Why the account neither accepts nor sends, where the spec alone says so. The words are part of the API.
+pub(super) fn closed_by_spec(spec: &TenantSpec, today: Date) -> Option<(&'static str, String)> {
+    let suspended = suspended(spec);
+    if suspended.holds {
+        return Some(("suspended", suspended.message));
     }
     if spec.termination.as_ref().is_some_and(|termination| has_ended(termination, today)) {
-        return Some(("terminated", judgement.terminated.message.clone()));
+        return Some(("terminated", terminated(spec, today).message));
     }
-    if !judgement.verified.holds {
+    if !verified(spec).holds {
         return Some(("unverified", "The account is not verified yet.".to_owned()));
     }
+    None
+}
+
+/// Why the account neither accepts nor sends, where something else does.
+fn closed_by_others(found: &Dereferenced, judgement: &Judgement) -> Option<(&'static str, String)> {
     if !judgement.terms.holds {
         return Some(("terms_not_accepted", "The terms are not accepted yet.".to_owned()));
     }
