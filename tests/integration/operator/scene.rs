@@ -1,8 +1,10 @@
 //! An installation: a namespace, databases, and an operator that serves them.
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::http::{Method, Request};
 use base64::Engine as _;
 use budstikke::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
 use budstikke::operator::{self, Args};
@@ -12,6 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::client::{Body, ClientBuilder};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -19,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapRequestLayer;
 
 use crate::support::apiserver::ApiServer;
 use crate::support::postgres::Databases;
@@ -114,6 +118,22 @@ impl Scene {
         let mut config = ApiServer::shared().config().await;
         config.auth_info.impersonate = Some(user);
         Client::try_from(config).expect("a client")
+    }
+
+    /// A client, and the writes it has sent but for Leases and events.
+    pub(super) async fn watched(&self) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&writes);
+        let note = MapRequestLayer::new(move |request: Request<Body>| {
+            let path = request.uri().path();
+            let told = path.contains("/leases/") || path.contains("/events");
+            if request.method() != Method::GET && !told {
+                seen.lock().expect("no panic").push(format!("{} {path}", request.method()));
+            }
+            request
+        });
+        let builder = ClientBuilder::try_from(ApiServer::shared().config().await).expect("a client");
+        (builder.with_layer(&note).build(), writes)
     }
 
     pub(super) fn pool(&self) -> PgPool {
