@@ -85,7 +85,14 @@ fn told(
     judgement: &Judgement,
 ) -> TenantStatus {
     let (pods, sender) = sender(tenant, found, judgement);
-    let asked = [&judgement.plan, &judgement.policy, &judgement.routes, &judgement.credentials, &judgement.numbers];
+    let asked = [
+        &judgement.country,
+        &judgement.plan,
+        &judgement.policy,
+        &judgement.routes,
+        &judgement.credentials,
+        &judgement.numbers,
+    ];
     let standing = Standing::of(asked.into_iter().chain([&sender]));
     let all: Vec<Verdict> = judgement.told().chain([sender]).collect();
     let generation = tenant.metadata.generation.unwrap_or_default();

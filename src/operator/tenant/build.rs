@@ -90,7 +90,7 @@ fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgem
         code: code.map(str::to_owned),
         reason,
         sender_ids: spec.sender_ids.iter().map(|sender| sender.id.to_string()).collect(),
-        default_region: spec.default_country.as_ref().map_or("DK", |country| country).to_owned(),
+        default_region: default_region(spec, judgement),
         max_parts: limits.max_parts.unwrap_or(10).into(),
         recipients_per_call: count(limits.recipients_per_call.unwrap_or(1000)),
         messages_per_day: limits.messages_per_day.map(count),
@@ -99,6 +99,12 @@ fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgem
         validity_seconds: count(limits.validity_minutes.unwrap_or(4320)).saturating_mul(60),
         crash_policy: crash_policy(spec).as_str().to_owned(),
     }
+}
+
+/// An account whose country is unknown is closed: its calls get so far as to hear it.
+fn default_region(spec: &TenantSpec, judgement: &Judgement) -> String {
+    let known = spec.default_country.as_ref().filter(|_| judgement.country.holds);
+    known.map_or("DK", |country| country).to_owned()
 }
 
 fn count(number: u32) -> i32 {

@@ -217,6 +217,24 @@ fn the_gravest_reason_for_being_closed_is_told() {
 }
 
 #[test]
+fn a_country_without_a_numbering_plan_is_the_writers_to_mend() {
+    let judgement = judged(&json!({"defaultCountry": "XX"}));
+    assert_eq!((judgement.country.holds, judgement.country.reason), (false, reasons::INVALID));
+    assert_eq!(judgement.closed.as_ref().map(|(code, _)| *code), Some("not_ready"), "no call would be understood");
+    assert_eq!(judgement.active.reason, reasons::INVALID);
+    assert!(judgement.active.message.contains("XX"), "{}", judgement.active.message);
+    assert!(judged(&json!({"defaultCountry": "SE"})).active.holds);
+
+    let region = |country: &str| {
+        let tenant = tenant(&json!({"defaultCountry": country}));
+        let judgement = validate(&tenant.spec, &usual(), TODAY);
+        let orders = build::orders(&tenant, &usual(), &judgement, TODAY).expect("a policy is in force");
+        orders.borrow(None).enforcement.default_region.clone()
+    };
+    assert_eq!((region("SE").as_str(), region("XX").as_str()), ("SE", "DK"));
+}
+
+#[test]
 fn a_suspension_without_a_message_tells_its_reason() {
     assert_eq!(judged(&json!({"suspension": {"reason": "nonPayment"}})).suspended.message, "nonPayment");
 }

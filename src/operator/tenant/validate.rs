@@ -7,6 +7,7 @@ use super::dereference::{Dereferenced, Under};
 use crate::crd::TenantSpec;
 use crate::crd::conditions::{reasons, types};
 use crate::crd::tenant::{Termination, TerminationReason};
+use crate::domain::Region;
 use crate::store::accounts::InboundNumber;
 
 /// What is to be said of a Tenant.
@@ -23,6 +24,8 @@ pub(super) struct Judgement {
     pub(super) active: Verdict,
     /// Numbers it receives on: no condition of its own, but part of what the spec asks.
     pub(super) numbers: Verdict,
+    /// The country of numbers without one: no condition of its own either.
+    pub(super) country: Verdict,
     /// Why the account is closed, as the stable word and the text that API answers carry; `None`: it is open.
     pub(super) closed: Option<(&'static str, String)>,
     /// The day on which the account is erased for good (A6).
@@ -59,6 +62,7 @@ pub(super) fn validate(spec: &TenantSpec, found: &Dereferenced, today: Date) -> 
         terminated: terminated(spec, today),
         active: Verdict::yes(types::ACTIVE, reasons::SENDING, "the tenant may send"),
         numbers: Verdict::yes(types::ROUTES_READY, reasons::SUCCEEDED, ""),
+        country: country(spec),
         closed: None,
         erased_on: erased_on(spec, found),
     };
@@ -154,6 +158,18 @@ pub(super) fn numbers(taken: &[InboundNumber]) -> Verdict {
     Verdict::no(types::ROUTES_READY, reasons::INVALID, message)
 }
 
+/// A country whose numbers nobody can read would fail at each call.
+fn country(spec: &TenantSpec) -> Verdict {
+    match spec.default_country.as_ref().filter(|country| Region::from_code(country).is_none()) {
+        None => Verdict::yes(types::ACTIVE, reasons::SUCCEEDED, ""),
+        Some(country) => {
+            let message =
+                format!("no numbering plan is known for {country}: write another country in `defaultCountry`");
+            Verdict::no(types::ACTIVE, reasons::INVALID, message)
+        }
+    }
+}
+
 fn suspended(spec: &TenantSpec) -> Verdict {
     match &spec.suspension {
         None => Verdict::no(types::SUSPENDED, reasons::NONE, "not suspended"),
@@ -218,7 +234,8 @@ fn closed_by_others(found: &Dereferenced, judgement: &Judgement) -> Option<(&'st
     if !judgement.terms.holds {
         return Some(("terms_not_accepted", "The terms are not accepted yet.".to_owned()));
     }
-    if found.plan.spec().is_none() || found.policy.spec().is_none() || found.routes.iter().all(|r| r.found.is_none()) {
+    let routes = found.routes.iter().any(|route| route.found.is_some());
+    if found.plan.spec().is_none() || found.policy.spec().is_none() || !routes || !judgement.country.holds {
         return Some(("not_ready", "The account is not set up yet.".to_owned()));
     }
     None
@@ -233,7 +250,7 @@ fn active(found: &Dereferenced, judgement: &Judgement) -> Verdict {
         Some(("unverified", _)) => no(judgement.verified.reason, &judgement.verified.message),
         Some(("terms_not_accepted", _)) => no(judgement.terms.reason, &judgement.terms.message),
         Some(_) => {
-            let lacking = [&judgement.plan, &judgement.policy, &judgement.routes];
+            let lacking = [&judgement.country, &judgement.plan, &judgement.policy, &judgement.routes];
             let lacking =
                 lacking.into_iter().find(|verdict| !verdict.holds && verdict.reason != reasons::LAST_VALID_IN_FORCE);
             lacking.map_or_else(|| no(reasons::PROGRESSING, ""), |why| no(why.reason, &why.message))
