@@ -2,16 +2,16 @@
 //!
 //! What is wanted must be contained in what is there, and beside metadata nothing may be there that is not wanted, but for
 //! what the API fills in. A fingerprint in an annotation tells what was wanted last, so that a field which is no longer
-//! wanted is noticed too. Server-side apply leaves alone what others added: that is taken away by replacing the object.
+//! wanted is noticed too. Server-side apply leaves alone what others added: that is taken away by a merge patch.
 use std::fmt::Debug;
 
 use aws_lc_rs::digest;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The annotation that holds the fingerprint of what was wanted last.
 const FINGERPRINT: &str = "budstikke.dev/applied";
@@ -81,9 +81,9 @@ impl Applier<'_> {
         let now = api.patch(&name, &as_us, &Patch::Apply(&wanted_json)).await.map_err(failed)?;
         let now = serde_json::to_value(now).map_err(json)?;
         if !is_as(&now, &wanted_json) {
-            let as_us = PostParams { field_manager: Some(self.manager.to_owned()), ..PostParams::default() };
-            let only: K = serde_json::from_value(only(now, &wanted_json)).map_err(json)?;
-            api.replace(&name, &as_us, &only).await.map_err(failed)?;
+            let as_us = PatchParams { field_manager: Some(self.manager.to_owned()), ..PatchParams::default() };
+            let change = Patch::Merge(taking_away(&now, &wanted_json));
+            api.patch(&name, &as_us, &change).await.map_err(failed)?;
         }
         tracing::info!(namespace = self.namespace, what, "applied");
         Ok(true)
@@ -119,14 +119,29 @@ fn without_metadata(mut object: Map<String, Value>) -> Map<String, Value> {
     object
 }
 
-/// `live` with the content of `wanted` and no other.
-fn only(live: Value, wanted: &Value) -> Value {
-    let (Value::Object(mut live), Some(wanted)) = (live, wanted.as_object()) else { return Value::Null };
-    live.retain(|key, value| {
-        key == "metadata" || key == "status" || wanted.contains_key(key) || is_default(key, value)
-    });
-    live.extend(without_metadata(wanted.clone()));
-    Value::Object(live)
+/// The merge patch that takes away what `live` has beside `wanted`; void where `live` is another one by then.
+fn taking_away(live: &Value, wanted: &Value) -> Value {
+    let mut change = Map::new();
+    if let (Some(live), Some(wanted)) = (live.as_object(), wanted.as_object()) {
+        change = less(&without_metadata(live.clone()), &without_metadata(wanted.clone()));
+    }
+    let version = live.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
+    change.insert("metadata".to_owned(), json!({"resourceVersion": version}));
+    Value::Object(change)
+}
+
+/// A merge patch replaces lists as a whole, and takes away what it says `null` of.
+fn less(live: &Map<String, Value>, wanted: &Map<String, Value>) -> Map<String, Value> {
+    let added = |key: &str, live: &Value| !live.is_null() && !is_default(key, live);
+    live.iter()
+        .filter_map(|(key, live)| match (live, wanted.get(key)) {
+            (live, None) => added(key, live).then_some((key, Value::Null)),
+            (live, Some(wanted)) if adds_nothing(live, wanted) && covers(live, wanted) => None,
+            (Value::Object(live), Some(Value::Object(wanted))) => Some((key, Value::Object(less(live, wanted)))),
+            (_, Some(wanted)) => Some((key, wanted.clone())),
+        })
+        .map(|(key, change)| (key.clone(), change))
+        .collect()
 }
 
 /// `live` has nothing beside `wanted` but what the API fills in. Lists were compared in length already.
@@ -206,9 +221,19 @@ fn with_fingerprint(mut wanted: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    /// As the API does it.
+    fn merge(into: &mut Value, change: &Value) {
+        let (Value::Object(into), Value::Object(change)) = (into, change) else { return };
+        for (key, value) in change {
+            match value {
+                Value::Null => drop(into.remove(key)),
+                Value::Object(_) if into.get(key).is_some_and(Value::is_object) => merge(&mut into[key], value),
+                _ => drop(into.insert(key.clone(), value.clone())),
+            }
+        }
+    }
 
     #[test]
     fn what_others_add_counts_and_is_taken_away() {
@@ -219,7 +244,7 @@ mod tests {
         let container =
             json!({"name": "c", "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"});
         let live = json!({
-            "metadata": {"name": "a", "uid": "u", "labels": {"a": "b", "theirs": "c"}, "annotations": {"revision": "1"}},
+            "metadata": {"name": "a", "resourceVersion": "7", "labels": {"a": "b", "theirs": "c"}, "annotations": {"revision": "1"}},
             "spec": {"replicas": 1, "progressDeadlineSeconds": 600, "template": {
                 "metadata": {"labels": {"a": "b"}, "creationTimestamp": null},
                 "spec": {"containers": [container], "restartPolicy": "Always", "dnsPolicy": "ClusterFirst"}}},
@@ -244,9 +269,10 @@ mod tests {
                 parent => drop(parent.as_object_mut().expect("fields").insert(key.to_owned(), added)),
             }
             assert!(!is_as(&edited, &wanted), "{at}");
-            let mended = only(edited, &wanted);
-            assert!(is_as(&mended, &wanted), "{at}");
-            assert_eq!((&mended["metadata"], &mended["status"]), (&live["metadata"], &live["status"]));
+            let change = taking_away(&edited, &wanted);
+            assert_eq!(change["metadata"], json!({"resourceVersion": "7"}), "other controllers' labels stay");
+            merge(&mut edited, &change);
+            assert!(is_as(&edited, &wanted), "{at}");
         }
     }
 
