@@ -37,6 +37,7 @@ mod rollout;
 mod route;
 mod status;
 mod tenant;
+mod told;
 mod vanished;
 mod world;
 
@@ -55,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 use self::backoff::Backoff;
 use self::context::{Context, DataInstance, Workloads};
 use self::metrics::Metrics;
+use self::told::Told;
 use self::world::World;
 use crate::domain::{Secret, SystemClock};
 use crate::keyring::{self, Kek, KekError, Keyring};
@@ -225,6 +227,7 @@ fn context(args: &Args, client: &Client) -> Result<Context, Error> {
         metrics: Metrics::default(),
         recorder: context::recorder(client.clone(), args),
         backoff: Backoff::default(),
+        told: Told::default(),
         clock: Arc::new(SystemClock),
         permits: Semaphore::new(args.concurrency.max(1)),
     })

@@ -31,6 +31,15 @@ use crate::store::accounts::{self, Identity, Written};
 
 impl Controlled for Tenant {
     async fn reconcile(&self, scope: &Scope) -> Result<Duration, Failure> {
+        match self.bring_in_line(scope).await {
+            Err(Failure::Outdated) => account::outdated(scope, self).await,
+            done => done,
+        }
+    }
+}
+
+impl Tenant {
+    async fn bring_in_line(&self, scope: &Scope) -> Result<Duration, Failure> {
         let tenant = match account::take_up(scope, self).await? {
             Identity::Own(tenant) => tenant,
             Identity::Outdated => return Err(Failure::Outdated),

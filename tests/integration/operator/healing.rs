@@ -171,7 +171,37 @@ async fn a_paused_object_is_left_alone() {
     scene.create::<Tenant>(tenant("other")).await;
     let _operator = scene.operator("one");
     scene.enforces("other", true, None).await;
+    scene.tenant_says("acme", "Ready", "True", "Paused").await;
+    assert_eq!(scene.enforced("acme").await, None);
+    // Nobody who waits for it hangs.
+    scene.change::<Tenant>("acme", json!({"spec": {"defaultCountry": "SE"}})).await;
+    scene
+        .until("the new generation is observed", || async {
+            let tenant: Tenant = scene.find("acme").await?;
+            (tenant.metadata.generation == Some(tenant.status?.observed_generation)).then_some(())
+        })
+        .await;
     assert_eq!(scene.enforced("acme").await, None);
     scene.change::<Tenant>("acme", json!({"metadata": {"annotations": {"budstikke.dev/paused": null}}})).await;
     scene.enforces("acme", true, None).await;
+    scene.tenant_says("acme", "Active", "False", "NoRoute").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_restored_to_an_older_state_is_believed_after_a_while() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let operator = scene.operator("one");
+    scene.enforces("acme", true, None).await;
+    operator.stop().await;
+    // What the database remembers is of later.
+    sqlx::query("update tenant set resource_uid = 'later', resource_since = now() + interval '1 day'")
+        .execute(&scene.pool())
+        .await
+        .expect("another resource");
+    sqlx::query("update enforcement set generation = 100").execute(&scene.pool()).await.expect("a later generation");
+    scene.change::<Tenant>("acme", json!({"spec": {"suspension": {"reason": "spam"}}})).await;
+    let _operator = scene.operator("two");
+    scene.enforces("acme", false, Some("suspended")).await;
 }
