@@ -130,9 +130,10 @@ impl Keyring {
         }
     }
 
-    /// Makes what is missing of a tenant's keys: one queue key, and for each day from `from` to `to` (both included) a
-    /// log key and an inbound key pair that must be gone `log_days` after their day. Idempotent; two at once make one
-    /// key. A day's keys keep the date they were made with. Returns the public keys of these days.
+    /// Makes what is missing of a tenant's keys: one queue key, and for each day from `from`, which is today, to `to` (both
+    /// included) a log key and an inbound key pair that must be gone `log_days` after their day; without `log_days` no log
+    /// key. Idempotent; two at once make one key. Today's keys keep the date they were made with; those of later days are
+    /// made anew where `log_days` has changed. Returns the public keys of these days.
     ///
     /// # Errors
     /// When the keyring does not answer or a key cannot be made; what was committed before is kept.
@@ -145,7 +146,7 @@ impl Keyring {
     ) -> Result<Vec<PublicDay>, Error> {
         let days: Vec<Date> = from.series(jiff::Span::new().days(1)).take_while(|day| *day <= to).collect();
         let present = sql::present(&self.pool, tenant, from, to).await.map_err(Error::LookUp)?;
-        if !present.complete(&days) {
+        if !present.queue || !present.missing(&days, log_days).is_empty() {
             self.make_missing(tenant, &days, log_days).await?;
         }
         sql::public_days(&self.pool, tenant, from, to).await.map_err(Error::LookUp)
@@ -170,14 +171,11 @@ impl Keyring {
         if !present.queue {
             made.push(sql::NewKey::make(tenant, Class::Queue, *first, None, &wrapping)?);
         }
-        for day in days {
-            let gone = day.saturating_add(jiff::Span::new().days(i64::from(log_days.max(1))));
-            for (class, there) in [(Class::Log, &present.log), (Class::Inbound, &present.inbound)] {
-                if !there.contains(day) {
-                    made.push(sql::NewKey::make(tenant, class, *day, Some(gone), &wrapping)?);
-                }
-            }
+        let missing = present.missing(days, log_days);
+        for sql::Missing { class, day, gone_on, .. } in &missing {
+            made.push(sql::NewKey::make(tenant, *class, *day, Some(*gone_on), &wrapping)?);
         }
+        sql::withdraw(&mut transaction, tenant, &missing).await.map_err(Error::Store)?;
         sql::insert(&mut transaction, tenant, &made).await.map_err(Error::Store)?;
         transaction.commit().await.map_err(Error::Store)
     }

@@ -38,6 +38,7 @@ mod rollout;
 mod route;
 mod status;
 mod tenant;
+mod told;
 mod vanished;
 mod world;
 
@@ -56,6 +57,7 @@ use tokio_util::sync::CancellationToken;
 use self::backoff::Backoff;
 use self::context::{Context, DataInstance, Workloads};
 use self::metrics::Metrics;
+use self::told::Told;
 use self::world::World;
 use crate::domain::{Secret, SystemClock};
 use crate::keyring::{self, Kek, KekError, Keyring};
@@ -188,6 +190,9 @@ pub async fn run_until(args: Args, client: Client, stop: CancellationToken) -> R
     let mut background = JoinSet::new();
     let worlds: Vec<Arc<World>> =
         args.namespaces.iter().map(|namespace| World::watch(&client, namespace, &mut background)).collect();
+    for world in &worlds {
+        background.spawn(Arc::clone(world).tell_until_synced(context.metrics.clone()));
+    }
     background.spawn(become_ready(Arc::clone(&context), worlds.clone(), ready.clone()));
     // Answers to the last: also while what has begun is ended.
     let silence = CancellationToken::new();
@@ -223,15 +228,17 @@ fn context(args: &Args, client: &Client) -> Result<Context, Error> {
         metrics: Metrics::default(),
         recorder: context::recorder(client.clone(), args),
         backoff: Backoff::default(),
+        told: Told::default(),
         clock: Arc::new(SystemClock),
         permits: Semaphore::new(args.concurrency.max(1)),
     })
 }
 
-/// Ready once everything was listed and the schema is recent enough, also on a stand-by.
+/// Ready once a namespace was listed and the schema is recent enough, also on a stand-by. One namespace is enough: another
+/// may be gone, and its list refused for ever.
 async fn become_ready(context: Arc<Context>, worlds: Vec<Arc<World>>, ready: Ready) {
-    for world in &worlds {
-        world.synced().await;
+    if !worlds.is_empty() {
+        futures::future::select_all(worlds.iter().map(|world| Box::pin(world.synced()))).await;
     }
     loop {
         match store::schema_is_recent(&context.pool).await {
@@ -251,12 +258,6 @@ async fn take_turns(
     worlds: &[Arc<World>],
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    for world in worlds {
-        tokio::select! {
-            () = world.synced() => {}
-            () = stop.cancelled() => return Ok(()),
-        }
-    }
     let (mut turn, election) = leader::elect(client, args).await.map_err(Error::Elect)?;
     let elected = tokio::select! {
         turn = turn.wait_for(|leading| *leading) => turn.is_ok(),

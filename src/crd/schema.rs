@@ -19,6 +19,15 @@ pub(super) fn also(rule: &str, message: &str) -> impl FnMut(&mut Schema) {
     }
 }
 
+/// The CEL expression that `until` is a calendar month after `since`, or later: on the same day of the month, or on the
+/// last one of a month that is too short (A6, A7).
+pub(super) fn a_month_after(since: &str, until: &str) -> String {
+    format!(
+        "({until}.getFullYear() - {since}.getFullYear()) * 12 + {until}.getMonth() - {since}.getMonth() \
+         - ({until}.getDate() < {since}.getDate() && ({until} + duration('24h')).getDate() != 1 ? 1 : 0) >= 1"
+    )
+}
+
 /// A list whose items nobody writes twice.
 pub(super) fn set(schema: &mut Schema) {
     schema.insert("x-kubernetes-list-type".into(), "set".into());

@@ -1,5 +1,5 @@
 //! The keyring's rows.
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
@@ -15,16 +15,40 @@ pub(super) struct Stored {
     pub(super) wrapped: Vec<u8>,
 }
 
-/// Which of a tenant's keys there are.
+/// Which of a tenant's keys there are; of those by day, when each must be gone.
 pub(super) struct Present {
     pub(super) queue: bool,
-    pub(super) log: HashSet<Date>,
-    pub(super) inbound: HashSet<Date>,
+    log: HashMap<Date, Option<Date>>,
+    inbound: HashMap<Date, Option<Date>>,
+}
+
+/// A key of a day that is to be made.
+#[derive(Debug, PartialEq)]
+pub(super) struct Missing {
+    pub(super) class: Class,
+    pub(super) day: Date,
+    pub(super) gone_on: Date,
+    /// One that must be gone on another day is in its place.
+    pub(super) replaces: bool,
 }
 
 impl Present {
-    pub(super) fn complete(&self, days: &[Date]) -> bool {
-        self.queue && days.iter().all(|day| self.log.contains(day) && self.inbound.contains(day))
+    /// What is missing of `days`, the first of which is today: its keys may be in use and keep their date, while those of
+    /// later days follow what is promised now. Nothing is logged with `log_days` 0, so there is no log key then.
+    pub(super) fn missing(&self, days: &[Date], log_days: u32) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        for (nth, day) in days.iter().enumerate() {
+            let gone_on = day.saturating_add(jiff::Span::new().days(i64::from(log_days.max(1))));
+            for (class, there) in [(Class::Log, &self.log), (Class::Inbound, &self.inbound)] {
+                let known = there.get(day);
+                let stands = known.is_some_and(|known| nth == 0 || *known == Some(gone_on));
+                let wanted = class != Class::Log || log_days > 0;
+                if wanted && !stands {
+                    missing.push(Missing { class, day: *day, gone_on, replaces: known.is_some() });
+                }
+            }
+        }
+        missing
     }
 }
 
@@ -84,7 +108,7 @@ pub(super) async fn insert_wrapping(db: &mut PgConnection, tenant: TenantId, wra
 
 pub(super) async fn present(db: impl PgExecutor<'_>, tenant: TenantId, from: Date, to: Date) -> sqlx::Result<Present> {
     let rows = sqlx::query!(
-        r#"select class, usable_from as "day: SqlDate" from keyring.key
+        r#"select class, usable_from as "day: SqlDate", gone_on as "gone_on: SqlDate" from keyring.key
            where tenant_id = $1 and (class = 'queue' or usable_from between $2 and $3)"#,
         tenant.0,
         from.to_sqlx() as SqlDate,
@@ -93,9 +117,27 @@ pub(super) async fn present(db: impl PgExecutor<'_>, tenant: TenantId, from: Dat
     .fetch_all(db)
     .await?;
     let days = |class: Class| {
-        rows.iter().filter(|row| row.class == class.as_str()).map(|row| row.day.to_jiff()).collect::<HashSet<_>>()
+        let of_class = rows.iter().filter(|row| row.class == class.as_str());
+        of_class.map(|row| (row.day.to_jiff(), row.gone_on.map(|day| day.to_jiff()))).collect::<HashMap<_, _>>()
     };
     Ok(Present { queue: !days(Class::Queue).is_empty(), log: days(Class::Log), inbound: days(Class::Inbound) })
+}
+
+/// Takes away keys that were never used.
+pub(super) async fn withdraw(db: &mut PgConnection, tenant: TenantId, keys: &[Missing]) -> sqlx::Result<()> {
+    let replaced = || keys.iter().filter(|key| key.replaces);
+    let classes: Vec<&str> = replaced().map(|key| key.class.as_str()).collect();
+    let days: Vec<SqlDate> = replaced().map(|key| key.day.to_sqlx()).collect();
+    sqlx::query!(
+        "delete from keyring.key where tenant_id = $1
+         and (class, usable_from) in (select * from unnest($2::text[], $3::date[]))",
+        tenant.0,
+        &classes as &[&str],
+        &days as &[SqlDate],
+    )
+    .execute(db)
+    .await
+    .map(|_| ())
 }
 
 pub(super) async fn insert(db: &mut PgConnection, tenant: TenantId, keys: &[NewKey]) -> sqlx::Result<()> {

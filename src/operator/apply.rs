@@ -1,8 +1,8 @@
 //! Writes children by server-side apply, and only where something differs: in the steady state nothing is written.
 //!
-//! What is wanted must be contained in what is there; a fingerprint in an annotation tells what was wanted last, so that
-//! a field which is no longer wanted is noticed too. A child edited by hand no longer contains what is wanted, and is
-//! put right.
+//! What is wanted must be contained in what is there, and beside metadata nothing may be there that is not wanted, but for
+//! what the API fills in. A fingerprint in an annotation tells what was wanted last, so that a field which is no longer
+//! wanted is noticed too. Server-side apply leaves alone what others added: that is taken away by a merge patch.
 use std::fmt::Debug;
 
 use aws_lc_rs::digest;
@@ -11,7 +11,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// The annotation that holds the fingerprint of what was wanted last.
 const FINGERPRINT: &str = "budstikke.dev/applied";
@@ -71,14 +71,20 @@ impl Applier<'_> {
         let json = |source| Error::Serialize { what: what.clone(), source };
         let wanted_json = with_fingerprint(serde_json::to_value(wanted).map_err(json)?);
         if let Some(live) = live
-            && covers(&serde_json::to_value(live).map_err(json)?, &wanted_json)
+            && is_as(&serde_json::to_value(live).map_err(json)?, &wanted_json)
         {
             return Ok(false);
         }
-        Api::<K>::namespaced(self.client.clone(), self.namespace)
-            .patch(&wanted.name_any(), &PatchParams::apply(self.manager).force(), &Patch::Apply(wanted_json))
-            .await
-            .map_err(|source| Error::Apply { what: what.clone(), source })?;
+        let failed = |source| Error::Apply { what: what.clone(), source };
+        let api = Api::<K>::namespaced(self.client.clone(), self.namespace);
+        let (name, as_us) = (wanted.name_any(), PatchParams::apply(self.manager).force());
+        let now = api.patch(&name, &as_us, &Patch::Apply(&wanted_json)).await.map_err(failed)?;
+        let now = serde_json::to_value(now).map_err(json)?;
+        if !is_as(&now, &wanted_json) {
+            let as_us = PatchParams { field_manager: Some(self.manager.to_owned()), ..PatchParams::default() };
+            let change = Patch::Merge(taking_away(&now, &wanted_json));
+            api.patch(&name, &as_us, &change).await.map_err(failed)?;
+        }
         tracing::info!(namespace = self.namespace, what, "applied");
         Ok(true)
     }
@@ -100,7 +106,80 @@ impl Applier<'_> {
     }
 }
 
-/// Everything in `wanted` is in `live` too; what the API adds by itself does not count.
+/// `live` is as `wanted`, and what it has beside that is nobody's addition.
+fn is_as(live: &Value, wanted: &Value) -> bool {
+    let content = |object: &Value| object.as_object().cloned().map(without_metadata).map(Value::Object);
+    covers(live, wanted)
+        && content(live).zip(content(wanted)).is_some_and(|(live, wanted)| adds_nothing(&live, &wanted))
+}
+
+/// Labels and annotations of the object itself are other controllers' too; those of its pods are in `spec`.
+fn without_metadata(mut object: Map<String, Value>) -> Map<String, Value> {
+    object.retain(|key, _| key != "metadata" && key != "status");
+    object
+}
+
+/// The merge patch that takes away what `live` has beside `wanted`; void where `live` is another one by then.
+fn taking_away(live: &Value, wanted: &Value) -> Value {
+    let mut change = Map::new();
+    if let (Some(live), Some(wanted)) = (live.as_object(), wanted.as_object()) {
+        change = less(&without_metadata(live.clone()), &without_metadata(wanted.clone()));
+    }
+    let version = live.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
+    change.insert("metadata".to_owned(), json!({"resourceVersion": version}));
+    Value::Object(change)
+}
+
+/// A merge patch replaces lists as a whole, and takes away what it says `null` of.
+fn less(live: &Map<String, Value>, wanted: &Map<String, Value>) -> Map<String, Value> {
+    let added = |key: &str, live: &Value| !live.is_null() && !is_default(key, live);
+    live.iter()
+        .filter_map(|(key, live)| match (live, wanted.get(key)) {
+            (live, None) => added(key, live).then_some((key, Value::Null)),
+            (live, Some(wanted)) if adds_nothing(live, wanted) && covers(live, wanted) => None,
+            (Value::Object(live), Some(Value::Object(wanted))) => Some((key, Value::Object(less(live, wanted)))),
+            (_, Some(wanted)) => Some((key, wanted.clone())),
+        })
+        .map(|(key, change)| (key.clone(), change))
+        .collect()
+}
+
+/// `live` has nothing beside `wanted` but what the API fills in. Lists were compared in length already.
+fn adds_nothing(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => live.iter().all(|(key, live)| match wanted.get(key) {
+            Some(wanted) => adds_nothing(live, wanted),
+            None => live.is_null() || is_default(key, live),
+        }),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.iter().zip(wanted).all(|(live, wanted)| adds_nothing(live, wanted))
+        }
+        _ => true,
+    }
+}
+
+/// What the API fills in where nothing is written: of Deployments, Services, Secrets, policies and budgets.
+fn is_default(key: &str, value: &Value) -> bool {
+    match key {
+        "clusterIP" | "clusterIPs" | "ipFamilies" | "ipFamilyPolicy" => true,
+        "type" => value == "ClusterIP" || value == "Opaque",
+        "sessionAffinity" => value == "None",
+        "internalTrafficPolicy" => value == "Cluster",
+        "protocol" => value == "TCP",
+        "scheme" => value == "HTTP",
+        "restartPolicy" => value == "Always",
+        "dnsPolicy" => value == "ClusterFirst",
+        "schedulerName" => value == "default-scheduler",
+        "terminationMessagePath" => value == "/dev/termination-log",
+        "terminationMessagePolicy" => value == "File",
+        "progressDeadlineSeconds" => value == 600,
+        "defaultMode" => value == 0o644,
+        "timeoutSeconds" | "successThreshold" => value == 1,
+        _ => false,
+    }
+}
+
+/// Everything in `wanted` is in `live` too.
 fn covers(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| match live.get(key) {
@@ -142,9 +221,69 @@ fn with_fingerprint(mut wanted: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    /// As the API does it.
+    fn merge(into: &mut Value, change: &Value) {
+        let (Value::Object(into), Value::Object(change)) = (into, change) else { return };
+        for (key, value) in change {
+            match value {
+                Value::Null => drop(into.remove(key)),
+                Value::Object(_) if into.get(key).is_some_and(Value::is_object) => merge(&mut into[key], value),
+                _ => drop(into.insert(key.clone(), value.clone())),
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_add_counts_and_is_taken_away() {
+        let wanted = json!({
+            "metadata": {"name": "a", "labels": {"a": "b"}},
+            "spec": {"replicas": 1, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c"}]}}},
+        });
+        let container =
+            json!({"name": "c", "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"});
+        let live = json!({
+            "metadata": {"name": "a", "resourceVersion": "7", "labels": {"a": "b", "theirs": "c"}, "annotations": {"revision": "1"}},
+            "spec": {"replicas": 1, "progressDeadlineSeconds": 600, "template": {
+                "metadata": {"labels": {"a": "b"}, "creationTimestamp": null},
+                "spec": {"containers": [container], "restartPolicy": "Always", "dnsPolicy": "ClusterFirst"}}},
+            "status": {"replicas": 1},
+        });
+        assert!(is_as(&live, &wanted), "the API fills that in");
+        for (at, added) in [
+            ("/spec/paused", json!(true)),
+            ("/spec/progressDeadlineSeconds", json!(1)),
+            ("/spec/template/metadata/labels/theirs", json!("c")),
+            ("/spec/template/metadata/annotations", json!({"theirs": "c"})),
+            ("/spec/template/spec/hostNetwork", json!(true)),
+            ("/spec/template/spec/nodeSelector", json!({"zone": "a"})),
+            ("/spec/template/spec/containers/0/command", json!(["sh"])),
+            ("/spec/template/spec/containers/1", json!({"name": "theirs"})),
+            ("/immutable", json!(true)),
+        ] {
+            let (parent, key) = at.rsplit_once('/').expect("a pointer");
+            let mut edited = live.clone();
+            match edited.pointer_mut(parent).expect("a parent") {
+                Value::Array(items) => items.push(added),
+                parent => drop(parent.as_object_mut().expect("fields").insert(key.to_owned(), added)),
+            }
+            assert!(!is_as(&edited, &wanted), "{at}");
+            let change = taking_away(&edited, &wanted);
+            assert_eq!(change["metadata"], json!({"resourceVersion": "7"}), "other controllers' labels stay");
+            merge(&mut edited, &change);
+            assert!(is_as(&edited, &wanted), "{at}");
+        }
+    }
+
+    #[test]
+    fn an_empty_selector_opens_doors_and_counts() {
+        let peer = json!([{"podSelector": {"matchLabels": {"a": "b"}}}]);
+        let wanted = json!({"metadata": {"name": "a"}, "spec": {"from": peer}});
+        let mut live = wanted.clone();
+        live["spec"]["from"][0]["namespaceSelector"] = json!({});
+        assert!(!is_as(&live, &wanted));
+    }
 
     #[test]
     fn what_the_api_adds_does_not_count() {

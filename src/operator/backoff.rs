@@ -21,6 +21,11 @@ impl Backoff {
         jittered(wait)
     }
 
+    /// How often in a row it failed.
+    pub(super) fn failures(&self, object: &str) -> u32 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(object).copied().unwrap_or(0)
+    }
+
     /// The object is well, or gone.
     pub(super) fn forget(&self, object: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
@@ -44,6 +49,7 @@ mod tests {
         assert!(waits[4] > Duration::from_secs(10));
         assert!(waits.iter().all(|wait| *wait <= LONGEST.mul_f64(1.25)));
         assert!(backoff.failed("b".to_owned()) < Duration::from_secs(2), "each object has its own");
+        assert_eq!((backoff.failures("a"), backoff.failures("c")), (20, 0));
         backoff.forget("a");
         assert!(backoff.failed("a".to_owned()) < Duration::from_secs(2));
     }

@@ -2,6 +2,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::labels::PAUSED;
 use crate::crd::conditions::{reasons, types};
 
 /// What holds about one promise.
@@ -36,6 +37,8 @@ pub(super) enum Standing {
     Reconciling(&'static str, String),
     /// Somebody must change the object first.
     Stalled(&'static str, String),
+    /// Its owner wants it left alone: nothing is asked of the operator.
+    Paused,
 }
 
 impl Standing {
@@ -61,6 +64,11 @@ impl Standing {
                 Verdict::no(types::READY, reason, message.as_str()),
                 Verdict::yes(types::STALLED, reason, message.as_str()),
             ],
+            Self::Paused => vec![Verdict::yes(
+                types::READY,
+                reasons::PAUSED,
+                format!("left alone as it is: the annotation {PAUSED} asks for it"),
+            )],
         }
     }
 }

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::backoff::Backoff;
 use super::metrics::Metrics;
+use super::told::Told;
 use super::{Args, Error};
 use crate::domain::{Clock, Secret};
 use crate::keyring::Keyring;
@@ -26,6 +27,7 @@ pub(super) struct Context {
     pub(super) metrics: Metrics,
     pub(super) recorder: Recorder,
     pub(super) backoff: Backoff,
+    pub(super) told: Told,
     pub(super) clock: Arc<dyn Clock>,
     /// Bounds the reconciliations of all namespaces together.
     pub(super) permits: Semaphore,

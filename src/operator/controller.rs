@@ -9,12 +9,13 @@ use futures::channel::mpsc::Receiver;
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::NamespaceResourceScope;
-use kube::runtime::controller::{Action, Config, applier};
+use kube::runtime::controller::{Action, Config, Error, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use super::backoff::jittered;
+use super::conditions::Standing;
 use super::context::Context;
 use super::failure::Failure;
 use super::labels::PAUSED;
@@ -25,6 +26,9 @@ use super::world::World;
 const CONCURRENCY: u16 = 32;
 /// How often an object is looked at without any event: heals what no watch shows, such as the database.
 const RESYNC: Duration = Duration::from_secs(600);
+
+/// How long one reconciliation may take.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A kind that is reconciled.
 pub(super) trait Controlled:
@@ -68,20 +72,33 @@ impl Scope {
 /// Works off `work` until it is closed and everything begun is done.
 pub(super) async fn run<K: Controlled>(scope: Arc<Scope>, store: Store<K>, work: Receiver<ObjectRef<K>>) {
     let work = work.map(Ok::<_, Infallible>);
+    let context = Arc::clone(&scope.context);
     let config = Config::default().concurrency(CONCURRENCY);
     applier(|object, scope| reconcile::<K>(object, scope).boxed(), again, scope, store, work, config)
-        .for_each(|_| async {})
+        .for_each(|done| {
+            if let Err(Error::ObjectNotFound(gone)) = done {
+                let gone = key_of(&gone.dyntype.kind, gone.namespace.as_deref(), &gone.name);
+                context.backoff.forget(&gone);
+                context.told.forget(&gone);
+            }
+            std::future::ready(())
+        })
         .await;
 }
 
 async fn reconcile<K: Controlled>(object: Arc<K>, scope: Arc<Scope>) -> Result<Action, Failure> {
-    if object.meta().deletion_timestamp.is_some() || is_paused(&*object) {
+    if object.meta().deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let object = scope.context.told.newest(object);
+    if is_paused(&*object) {
+        status::stand(&scope, &*object, &Standing::Paused).await?;
         return Ok(Action::await_change());
     }
     // Never closed; without a permit there would be no bound, so nothing is done.
     let Ok(_permit) = scope.context.permits.acquire().await else { return Ok(Action::await_change()) };
     let began = Instant::now();
-    let result = object.reconcile(&scope).await;
+    let result = bounded(LONGEST, object.reconcile(&scope)).await;
     let kind = K::kind(&());
     let failed = result.as_ref().err().map(Failure::label);
     scope.context.metrics.reconciled(kind_label(&kind), began.elapsed(), failed);
@@ -99,6 +116,14 @@ async fn reconcile<K: Controlled>(object: Arc<K>, scope: Arc<Scope>) -> Result<A
     }
 }
 
+/// Nothing that hangs keeps an object, and a permit that others wait for, for ever.
+async fn bounded(
+    longest: Duration,
+    work: impl Future<Output = Result<Duration, Failure>>,
+) -> Result<Duration, Failure> {
+    tokio::time::timeout(longest, work).await.unwrap_or(Err(Failure::TimedOut))
+}
+
 fn again<K: Controlled>(object: Arc<K>, failure: &Failure, scope: Arc<Scope>) -> Action {
     let wait = scope.context.backoff.failed(key(&*object));
     if failure.is_quiet() {
@@ -113,8 +138,13 @@ fn is_paused<K: Resource>(object: &K) -> bool {
     object.annotations().get(PAUSED).is_some_and(|paused| paused == "true")
 }
 
-fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
-    format!("{} {}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any())
+/// What an object is remembered by.
+pub(super) fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    key_of(&K::kind(&()), object.namespace().as_deref(), &object.name_any())
+}
+
+fn key_of(kind: &str, namespace: Option<&str>, name: &str) -> String {
+    format!("{kind} {}/{name}", namespace.unwrap_or_default())
 }
 
 fn kind_label(kind: &str) -> &'static str {
@@ -123,5 +153,18 @@ fn kind_label(kind: &str) -> &'static str {
         "SmsRoute" => "SmsRoute",
         "RetentionPolicy" => "RetentionPolicy",
         _ => "BillingPlan",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_hangs_is_given_up() {
+        let hung = bounded(Duration::ZERO, std::future::pending()).await;
+        assert!(matches!(hung, Err(Failure::TimedOut)));
+        let done = bounded(LONGEST, std::future::ready(Ok(RESYNC))).await;
+        assert!(matches!(done, Ok(RESYNC)));
     }
 }

@@ -46,9 +46,18 @@ pub(super) enum Failure {
         /// What went wrong.
         source: serde_json::Error,
     },
+    /// Something did not answer for too long.
+    #[error("took too long")]
+    TimedOut,
     /// What was read is older than what stands already; the watch brings the newer form.
     #[error("a newer form of the resource has been seen already")]
     Outdated,
+    /// It has not brought it for long, though it is there.
+    #[error("another form of the resource is in the cluster than the one that the watch has brought: waiting for it")]
+    Behind,
+    /// The object could not be read.
+    #[error("read the object itself: {0}")]
+    ReadObject(#[source] kube::Error),
 }
 
 impl Failure {
@@ -65,7 +74,10 @@ impl Failure {
             Self::Certificate(_) => "certificate",
             Self::Random => "random",
             Self::Serialize { .. } => "serialize",
+            Self::TimedOut => "timed_out",
             Self::Outdated => "outdated",
+            Self::Behind => "behind",
+            Self::ReadObject(_) => "read_object",
         }
     }
 
@@ -81,8 +93,8 @@ impl Failure {
     pub(super) fn is_quiet(&self) -> bool {
         match self {
             Self::Apply(error) => error.is_terminating(),
-            // The object itself is gone.
-            Self::WriteStatus(kube::Error::Api(status)) => status.is_not_found(),
+            // The object itself is gone, or another one has its name.
+            Self::WriteStatus(kube::Error::Api(status)) => status.is_not_found() || status.is_conflict(),
             Self::Outdated => true,
             _ => false,
         }

@@ -20,38 +20,40 @@ pub(super) async fn lead(context: &Arc<Context>, worlds: &[Arc<World>], args: &A
     context.metrics.leading.set(1);
     let mut tasks = JoinSet::new();
     for world in worlds {
-        serve(&mut tasks, context, world, args, &stop);
+        tasks.spawn(serve(Arc::clone(context), Arc::clone(world), Arc::clone(args), stop.clone()));
     }
     tasks.spawn(maintenance::run(Arc::clone(context), stop.clone()));
     tracing::info!("leading");
     stop.cancelled().await;
-    worlds.iter().for_each(|world| world.queues.close());
     if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("some reconciliations did not end in time");
     }
     context.metrics.leading.set(0);
 }
 
-/// One namespace.
-fn serve(
-    tasks: &mut JoinSet<()>,
-    context: &Arc<Context>,
-    world: &Arc<World>,
-    args: &Arc<Args>,
-    stop: &CancellationToken,
-) {
+/// One namespace, from the moment on that everything in it was listed: what was not seen yet is not gone. The others do
+/// not wait for it.
+async fn serve(context: Arc<Context>, world: Arc<World>, args: Arc<Args>, stop: CancellationToken) {
+    tokio::select! {
+        () = world.synced() => {}
+        () = stop.cancelled() => return,
+    }
     let work = world.queues.open();
-    let scope = Arc::new(Scope { world: Arc::clone(world), context: Arc::clone(context) });
+    let scope = Arc::new(Scope { world: Arc::clone(&world), context });
+    let mut tasks = JoinSet::new();
     tasks.spawn(run::<RetentionPolicy>(Arc::clone(&scope), world.policies.clone(), work.policies));
     tasks.spawn(run::<BillingPlan>(Arc::clone(&scope), world.plans.clone(), work.plans));
     tasks.spawn(run::<SmsRoute>(Arc::clone(&scope), world.routes.clone(), work.routes));
     tasks.spawn(run::<Tenant>(Arc::clone(&scope), world.tenants.clone(), work.tenants));
-    let begin = Arc::clone(world);
+    let begin = Arc::clone(&world);
     tasks.spawn(async move {
         for target in begin.everything() {
             begin.queues.push(&begin.namespace, target).await;
         }
     });
-    let (args, stop) = (Arc::clone(args), stop.clone());
-    tasks.spawn(async move { vanished::run(&scope, &args, stop).await });
+    let watching = stop.clone();
+    tasks.spawn(async move { vanished::run(&scope, &args, watching).await });
+    stop.cancelled().await;
+    world.queues.close();
+    while tasks.join_next().await.is_some() {}
 }

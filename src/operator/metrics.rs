@@ -31,6 +31,7 @@ pub(super) struct Metrics {
     failures: Family<Failed, Counter>,
     seconds: Family<Kind, Histogram>,
     held: Family<Namespace, Gauge>,
+    synced: Family<Namespace, Gauge>,
     /// 1 on the leader.
     pub(super) leading: Gauge,
 }
@@ -44,6 +45,7 @@ impl Default for Metrics {
                 Histogram::new([0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 20.0])
             }),
             held: Family::default(),
+            synced: Family::default(),
             leading: Gauge::default(),
         }
     }
@@ -60,6 +62,11 @@ impl Metrics {
             "Tenants that vanished at once and whose accounts are kept open until the owner confirms it",
             self.held.clone(),
         );
+        registry.register(
+            "namespace_synced",
+            "1 once everything in a namespace was listed; a namespace at 0 is not served",
+            self.synced.clone(),
+        );
         registry.register("leading", "1 on the operator that leads", self.leading.clone());
     }
 
@@ -69,6 +76,10 @@ impl Metrics {
         if let Some(error) = failed {
             self.failures.get_or_create(&Failed { kind, error }).inc();
         }
+    }
+
+    pub(super) fn synced(&self, namespace: &str, synced: bool) {
+        self.synced.get_or_create(&Namespace { namespace: namespace.to_owned() }).set(i64::from(synced));
     }
 
     pub(super) fn held(&self, namespace: &str, tenants: usize) {

@@ -191,7 +191,7 @@ pub(super) fn resources(
 
 fn quantities(written: Option<&Quantities>, cpu: Option<&str>, memory: Option<&str>) -> BTreeMap<String, Quantity> {
     let written_cpu = written.and_then(|quantities| quantities.cpu.as_deref()).map(canonical_cpu);
-    let written_memory = written.and_then(|quantities| quantities.memory.as_deref()).map(str::to_owned);
+    let written_memory = written.and_then(|quantities| quantities.memory.as_deref()).map(canonical_memory);
     let cpu = written_cpu.or(cpu.map(str::to_owned)).map(|cpu| ("cpu".to_owned(), Quantity(cpu)));
     let memory = written_memory.or(memory.map(str::to_owned)).map(|memory| ("memory".to_owned(), Quantity(memory)));
     cpu.into_iter().chain(memory).collect()
@@ -214,9 +214,45 @@ fn canonical_cpu(cpu: &str) -> String {
     }
 }
 
+/// As the API writes it back: `1024Mi` is `1Gi`, `1000M` is `1G`.
+fn canonical_memory(memory: &str) -> String {
+    const BINARY: &[&str] = &["Ki", "Mi", "Gi", "Ti"];
+    const DECIMAL: &[&str] = &["k", "M", "G", "T"];
+    for (units, step) in [(BINARY, 1024), (DECIMAL, 1000)] {
+        for (nth, unit) in units.iter().enumerate() {
+            let Some(mut amount) = memory.strip_suffix(unit).and_then(|text| text.parse::<u64>().ok()) else {
+                continue;
+            };
+            let mut unit = *unit;
+            for larger in &units[nth + 1..] {
+                if amount % step != 0 {
+                    break;
+                }
+                (amount, unit) = (amount / step, *larger);
+            }
+            return format!("{amount}{unit}");
+        }
+    }
+    memory.to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_written_as_the_api_writes_it() {
+        for (written, canonical) in [
+            ("1024Mi", "1Gi"),
+            ("1048576Ki", "1Gi"),
+            ("1536Mi", "1536Mi"),
+            ("64Mi", "64Mi"),
+            ("1000M", "1G"),
+            ("1500M", "1500M"),
+        ] {
+            assert_eq!(canonical_memory(written), canonical, "{written}");
+        }
+    }
 
     #[test]
     fn cpu_is_written_as_the_api_writes_it() {

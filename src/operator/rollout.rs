@@ -18,7 +18,8 @@ pub(super) fn ready_pods(deployment: &Deployment) -> i32 {
 /// The image to stay on for now, because enough others are being replaced.
 pub(super) fn hold_back(live: Option<&Deployment>, wanted: &str, all: &[Arc<Deployment>]) -> Option<String> {
     let image = image(live?).filter(|image| *image != wanted)?;
-    let replacing = all.iter().filter(|other| is_replacing(other)).count();
+    // One that is not ready for another reason holds up no version.
+    let replacing = all.iter().filter(|other| self::image(other) == Some(wanted) && is_replacing(other)).count();
     (replacing >= AT_ONCE).then(|| image.to_owned())
 }
 
@@ -50,6 +51,12 @@ mod tests {
         let replacing = |count| (0..count).map(|_| Arc::new(deployment("new", 0))).collect::<Vec<_>>();
         assert_eq!(hold_back(Some(&live), "new", &replacing(AT_ONCE)).as_deref(), Some("old"));
         assert_eq!(hold_back(Some(&live), "new", &replacing(AT_ONCE - 1)), None);
+        let ill: Vec<_> = (0..AT_ONCE).map(|_| Arc::new(deployment("old", 0))).collect();
+        assert_eq!(
+            hold_back(Some(&live), "new", &ill),
+            None,
+            "those that are not ready on the old version do not count"
+        );
         assert_eq!(hold_back(Some(&live), "old", &replacing(AT_ONCE)), None, "other changes do not wait");
         assert_eq!(hold_back(None, "new", &replacing(AT_ONCE)), None, "nor do new senders");
     }

@@ -28,10 +28,12 @@ const SUMMARY: &[&str] = &[types::READY, types::RECONCILING, types::STALLED];
 /// A kind with conditions.
 pub(super) trait HasStatus {
     /// Its status.
-    type Status: Clone + Default + PartialEq + Serialize + Send + Sync;
+    type Status: Clone + Default + PartialEq + Serialize + Send + Sync + 'static;
 
     /// What the status says now.
     fn told(&self) -> Option<&Self::Status>;
+    /// Makes the object say this.
+    fn tell(&mut self, status: Option<Self::Status>);
     /// Its conditions.
     fn conditions(status: &Self::Status) -> &[Condition];
     /// The status with other conditions, of this generation.
@@ -45,6 +47,10 @@ macro_rules! has_status {
 
             fn told(&self) -> Option<&$status> {
                 self.status.as_ref()
+            }
+
+            fn tell(&mut self, status: Option<$status>) {
+                self.status = status;
             }
 
             fn conditions(status: &$status) -> &[Condition] {
@@ -80,14 +86,16 @@ where
     if object.told() == Some(&status) {
         return Ok(());
     }
+    // With its UID: another object that has the name by now is told nothing.
     let body = json!({
         "apiVersion": K::api_version(&()), "kind": K::kind(&()),
-        "metadata": {"name": object.name_any()}, "status": status,
+        "metadata": {"name": object.name_any(), "uid": object.uid()}, "status": status,
     });
-    Api::<K>::namespaced(scope.context.client.clone(), &scope.world.namespace)
+    let written = Api::<K>::namespaced(scope.context.client.clone(), &scope.world.namespace)
         .patch_status(&object.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(body))
         .await
         .map_err(Failure::WriteStatus)?;
+    scope.context.told.remember(&written);
     for turned in turned(current(object), K::conditions(&status)) {
         tell(scope, object, turned).await;
     }
@@ -99,16 +107,23 @@ pub(super) async fn report<K>(scope: &Scope, object: &K, failure: &Failure)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + HasStatus + Clone + Debug + DeserializeOwned,
 {
-    let before = object.told().cloned().unwrap_or_default();
-    let generation = object.meta().generation.unwrap_or_default();
     let standing = Standing::Reconciling(failure.reason(), failure.to_string());
-    let now = scope.context.clock.now();
-    let mut all = conditions(K::conditions(&before), &standing, "", &[], generation, now);
-    all.extend(K::conditions(&before).iter().filter(|old| !SUMMARY.contains(&old.type_.as_str())).cloned());
-    let status = K::with(before, generation, all);
-    if let Err(error) = write(scope, object, status).await {
+    if let Err(error) = stand(scope, object, &standing).await {
         tracing::debug!(%error, "a failure could not be told in the status");
     }
+}
+
+/// Tells how the object stands as a whole; what else its status says stays.
+pub(super) async fn stand<K>(scope: &Scope, object: &K, standing: &Standing) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + HasStatus + Clone + Debug + DeserializeOwned,
+{
+    let before = object.told().cloned().unwrap_or_default();
+    let generation = object.meta().generation.unwrap_or_default();
+    let now = scope.context.clock.now();
+    let mut all = conditions(K::conditions(&before), standing, "", &[], generation, now);
+    all.extend(K::conditions(&before).iter().filter(|old| !SUMMARY.contains(&old.type_.as_str())).cloned());
+    write(scope, object, K::with(before, generation, all)).await
 }
 
 /// Conditions that turned, or that say another reason now.

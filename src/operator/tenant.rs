@@ -7,6 +7,8 @@ mod api_key;
 mod build;
 mod dereference;
 mod provision;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::time::Duration;
@@ -29,17 +31,26 @@ use crate::store::accounts::{self, Identity, Written};
 
 impl Controlled for Tenant {
     async fn reconcile(&self, scope: &Scope) -> Result<Duration, Failure> {
-        let (tenant, taken_up) = match account::take_up(scope, self).await? {
-            Identity::Own { tenant, taken_up } => (tenant, taken_up),
+        match self.bring_in_line(scope).await {
+            Err(Failure::Outdated) => account::outdated(scope, self).await,
+            done => done,
+        }
+    }
+}
+
+impl Tenant {
+    async fn bring_in_line(&self, scope: &Scope) -> Result<Duration, Failure> {
+        let tenant = match account::take_up(scope, self).await? {
+            Identity::Own(tenant) => tenant,
             Identity::Outdated => return Err(Failure::Outdated),
             Identity::NameInUse => return stall(scope, self, Taken::NameInUse).await,
             Identity::Erased => return stall(scope, self, Taken::Erased).await,
         };
-        if taken_up {
-            // At once: only now is it known that keys which were given out before stay good.
-            api_key::provide(scope, self, tenant, true).await?;
-        }
         let today = copenhagen_day(scope.context.clock.now());
+        // At once, whatever cannot be read, reached or made.
+        if let Some((code, reason)) = validate::closed_by_spec(&self.spec, today) {
+            account::close(scope, self, tenant, code, &reason).await?;
+        }
         let found = dereference::dereference(scope, self, tenant).await?;
         let mut judgement = validate::validate(&self.spec, &found, today);
         let mut wait = midnight::until_next(scope.context.clock.now());
@@ -53,8 +64,10 @@ impl Controlled for Tenant {
             }
             provision::keys(scope, tenant, orders.log_days(), today).await?;
             wait = wait.min(provision::sender(scope, self, tenant, &found, &judgement).await?);
+        } else if let Some((code, reason)) = &judgement.closed {
+            account::close(scope, self, tenant, code, reason).await?;
         }
-        judgement.credentials = api_key::provide(scope, self, tenant, false).await?;
+        judgement.credentials = api_key::provide(scope, self, tenant).await?;
         status::write(scope, self, told(self, scope, tenant, &found, &judgement)).await?;
         Ok(wait)
     }
@@ -81,7 +94,14 @@ fn told(
     judgement: &Judgement,
 ) -> TenantStatus {
     let (pods, sender) = sender(tenant, found, judgement);
-    let asked = [&judgement.plan, &judgement.policy, &judgement.routes, &judgement.credentials, &judgement.numbers];
+    let asked = [
+        &judgement.country,
+        &judgement.plan,
+        &judgement.policy,
+        &judgement.routes,
+        &judgement.credentials,
+        &judgement.numbers,
+    ];
     let standing = Standing::of(asked.into_iter().chain([&sender]));
     let all: Vec<Verdict> = judgement.told().chain([sender]).collect();
     let generation = tenant.metadata.generation.unwrap_or_default();

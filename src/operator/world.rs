@@ -6,6 +6,7 @@ mod follow;
 mod queues;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
@@ -21,8 +22,14 @@ use tokio::task::JoinSet;
 use self::follow::{follow, version};
 pub(super) use self::queues::{Queues, Target};
 use super::labels;
+use super::metrics::Metrics;
 use crate::crd::conditions::types;
 use crate::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
+
+/// After this time it is said that a namespace could not be listed yet,
+const FIRST_WORD: Duration = Duration::from_secs(30);
+/// and again at the latest after this one.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3600);
 
 /// What is known of one namespace.
 pub(super) struct World {
@@ -94,6 +101,21 @@ impl World {
     pub(super) async fn synced(&self) {
         // A store of kube wakes only the last of those that wait for it: so one waits, and the others for that one.
         self.listed.get_or_init(|| self.every_list()).await;
+    }
+
+    /// Says by metric whether everything was listed, and by log, ever more seldom, that it still was not.
+    pub(super) async fn tell_until_synced(self: Arc<Self>, metrics: Metrics) {
+        metrics.synced(&self.namespace, false);
+        let mut synced = std::pin::pin!(self.synced());
+        let mut wait = FIRST_WORD;
+        while tokio::time::timeout(wait, &mut synced).await.is_err() {
+            tracing::warn!(
+                namespace = self.namespace,
+                "not served: its resources cannot be listed; is the namespace there, and the operator's RoleBinding in it?"
+            );
+            wait = wait.saturating_mul(2).min(LONGEST_SILENCE);
+        }
+        metrics.synced(&self.namespace, true);
     }
 
     async fn every_list(&self) {

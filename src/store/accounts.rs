@@ -6,9 +6,11 @@ mod identity;
 mod public_keys;
 mod vanished;
 
-pub use enforcement::{Enforcement, InForce, InboundNumber, Orders, Share, Terms, Written, in_force, write};
+pub use enforcement::{
+    Closing, Enforcement, InForce, InboundNumber, Orders, Share, Terms, Written, close, in_force, write,
+};
 pub use first_key::{KeySource, Registered, register_first_key};
-pub use identity::{Identity, Resource, take_up};
+pub use identity::{Identity, Resource, take_over, take_up};
 pub use public_keys::publish_keys;
 pub use vanished::{Account, living, vanish};
 
@@ -24,6 +26,9 @@ pub enum Error {
     /// What is enforced was not written.
     #[error("write what is enforced: {0}")]
     Enforce(#[source] sqlx::Error),
+    /// The sessions of a sender that kept its account's row locked were not ended.
+    #[error("end the sessions of a sender that keeps its account locked: {0}")]
+    Evict(#[source] sqlx::Error),
     /// The first API key was not registered.
     #[error("register the first API key: {0}")]
     RegisterKey(#[source] sqlx::Error),

@@ -41,6 +41,37 @@ async fn creators_at_once_make_one_key_each() {
 }
 
 #[tokio::test]
+async fn later_days_follow_what_is_promised_now() {
+    let databases = Databases::start().await;
+    let names = |class: &'static str| {
+        let pool = databases.keyring.pool("budstikke_owner");
+        async move {
+            let names =
+                sqlx::query_scalar("select name from keyring.key where class = $1 order by usable_from").bind(class);
+            names.fetch_all(&pool).await.expect("names") as Vec<String>
+        }
+    };
+    let provide = async |days| {
+        keyring(&databases, "budstikke_operator").provide(TENANT, FROM, date(2026, 3, 2), days).await.expect("provided")
+    };
+    let public = provide(0).await;
+    assert!(names("log").await.is_empty(), "nothing is logged");
+    assert_eq!(names("inbound").await, ["inbound/2026-03-02/2026-03-01", "inbound/2026-03-03/2026-03-02"]);
+
+    let longer = provide(90).await;
+    assert_eq!(names("log").await, ["log/2026-05-30/2026-03-01", "log/2026-05-31/2026-03-02"]);
+    assert_eq!(longer[0], public[0], "today's may be in use");
+    assert_eq!(longer[1].name, "inbound/2026-05-31/2026-03-02");
+    assert_ne!(longer[1].key, public[1].key);
+
+    provide(30).await;
+    assert_eq!(names("log").await, ["log/2026-05-30/2026-03-01", "log/2026-04-01/2026-03-02"]);
+    let before = keys(&databases).await;
+    provide(0).await;
+    assert_eq!(keys(&databases).await, before);
+}
+
+#[tokio::test]
 async fn what_one_process_seals_another_opens() {
     let databases = Databases::start().await;
     let operator = keyring(&databases, "budstikke_operator");

@@ -3,7 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crd::{
-    schema::{also, set},
+    schema::{a_month_after, also, set},
     tenant::{Cvr, Service},
     values::{Address, Day, Domain, Email, HttpsUrl, Name, Number},
 };
@@ -89,7 +89,7 @@ pub struct Offer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = also(
-    "!has(self.announcedOn) || (has(self.favourable) && self.favourable) || self.from - self.announcedOn >= duration('672h')",
+    &format!("!has(self.announcedOn) || (has(self.favourable) && self.favourable) || {}", a_month_after("self.announcedOn", "self.from")),
     "terms change with one month's notice: write a `from` a month after `announcedOn`, or `favourable: true` for a purely favourable change"
 ))]
 pub struct Terms {

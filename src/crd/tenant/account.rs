@@ -2,7 +2,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crd::{schema::also, values::Day};
+use crate::crd::{
+    schema::{a_month_after, also},
+    values::Day,
+};
 
 /// An acceptance of the terms in writing that the owner holds outside the portal (A3). What a tenant accepts in the
 /// portal is a fact in PostgreSQL and needs nothing here.
@@ -87,7 +90,7 @@ impl SuspensionReason {
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = also("self.reason != 'repeatedAbuse' || self.by == 'owner'", "only the owner ends an account for repeated abuse: write `by: owner`"),
     transform = also(
-        "!has(self.endsOn) || self.reason == 'repeatedAbuse' || self.endsOn - self.noticeGivenOn >= duration('672h')",
+        &format!("!has(self.endsOn) || self.reason == 'repeatedAbuse' || {}", a_month_after("self.noticeGivenOn", "self.endsOn")),
         "the notice is one month: write an `endsOn` a month or more after `noticeGivenOn`, or leave it out"
     ),
     transform = also("!has(self.endsOn) || self.endsOn >= self.noticeGivenOn", "write an `endsOn` on or after `noticeGivenOn`"))]

@@ -27,34 +27,18 @@ fn minted_name(tenant: &Tenant) -> String {
     labels::short(&format!("{}-api-key", tenant.name_any()))
 }
 
-/// Lets the key open the account. When the account was just taken up, keys that were given out before stay good: the
-/// tenant is as before.
-pub(super) async fn provide(scope: &Scope, tenant: &Tenant, id: TenantId, taken_up: bool) -> Result<Verdict, Failure> {
+/// Lets the key open the account.
+pub(super) async fn provide(scope: &Scope, tenant: &Tenant, id: TenantId) -> Result<Verdict, Failure> {
     let name = secret_name(tenant);
     let minted = name == minted_name(tenant);
-    let secret = if minted {
-        scope.own_secret(&name).await?.map(|secret| (*secret).clone())
-    } else {
-        scope.read_secret(&name).await?
-    };
-    let text = material::text(secret.as_ref(), ENTRY).map(str::trim_end);
-    let key = match (text, minted) {
-        (Some(text), _) => match text.parse::<ApiKey>() {
-            Ok(key) => key,
-            Err(wrong) => return Ok(bad(reasons::SECRET_INVALID, format!("Secret {name}: {wrong}"))),
-        },
-        (None, true) => mint(scope, tenant, &name).await?,
-        (None, false) if secret.is_some() => {
-            return Ok(bad(reasons::SECRET_INVALID, format!("Secret {name}: write the key as {ENTRY}")));
-        }
-        (None, false) => {
-            let message =
-                format!("Secret {name} does not exist: create it with {ENTRY}, or leave `api.keySecretRef` out");
-            return Ok(bad(reasons::SECRET_NOT_FOUND, message));
-        }
+    let key = if minted { minted_key(scope, tenant, &name).await? } else { named_key(scope, &name).await? };
+    let key = match key {
+        Ok(key) => key,
+        Err(bad) => return Ok(bad),
     };
     let source = if minted { KeySource::Minted } else { KeySource::Secret };
-    let registered = accounts::register_first_key(&scope.context.pool, id, &key, source, !taken_up);
+    let uid = tenant.uid().unwrap_or_default();
+    let registered = accounts::register_first_key(&scope.context.pool, id, &key, source, &uid);
     Ok(match registered.await.map_err(Failure::Account)? {
         Registered::Unchanged | Registered::Now => {
             Verdict::yes(types::CREDENTIALS_READY, reasons::SUCCEEDED, format!("Secret {name} holds the first API key"))
@@ -66,18 +50,43 @@ pub(super) async fn provide(scope: &Scope, tenant: &Tenant, id: TenantId, taken_
     })
 }
 
-fn bad(reason: &'static str, message: String) -> Verdict {
-    Verdict::no(types::CREDENTIALS_READY, reason, message)
+/// The key in the Secret that the Tenant names.
+async fn named_key(scope: &Scope, name: &str) -> Result<Result<ApiKey, Verdict>, Failure> {
+    let Some(secret) = scope.read_secret(name).await? else {
+        let message = format!("Secret {name} does not exist: create it with {ENTRY}, or leave `api.keySecretRef` out");
+        return Ok(Err(bad(reasons::SECRET_NOT_FOUND, message)));
+    };
+    Ok(match material::text(Some(&secret), ENTRY) {
+        Some(text) => parse(name, text),
+        None => Err(bad(reasons::SECRET_INVALID, format!("Secret {name}: write the key as {ENTRY}"))),
+    })
 }
 
-async fn mint(scope: &Scope, tenant: &Tenant, name: &str) -> Result<ApiKey, Failure> {
-    let key = ApiKey::mint().map_err(|_| Failure::Random)?;
+/// The key in the operator's own Secret; a fresh one where there is none. A Secret that an earlier Tenant of this name
+/// left becomes this one's, before the garbage collector comes for it.
+async fn minted_key(scope: &Scope, tenant: &Tenant, name: &str) -> Result<Result<ApiKey, Verdict>, Failure> {
+    let live = scope.own_secret(name).await?;
+    let key = match material::text(live.as_deref(), ENTRY) {
+        Some(text) => match parse(name, text) {
+            Ok(key) => key,
+            Err(bad) => return Ok(Err(bad)),
+        },
+        None => ApiKey::mint().map_err(|_| Failure::Random)?,
+    };
     let secret = Secret {
         metadata: build::metadata(tenant, &scope.world.namespace, name.to_owned()),
         data: Some([material::entry(ENTRY, key.reveal())].into()),
         ..Secret::default()
     };
     let applier = Applier { client: &scope.context.client, namespace: &scope.world.namespace, manager: MANAGER };
-    applier.apply(None, &secret).await.map_err(Failure::Apply)?;
-    Ok(key)
+    applier.apply(live.as_deref(), &secret).await.map_err(Failure::Apply)?;
+    Ok(Ok(key))
+}
+
+fn parse(name: &str, text: &str) -> Result<ApiKey, Verdict> {
+    text.trim_end().parse().map_err(|wrong| bad(reasons::SECRET_INVALID, format!("Secret {name}: {wrong}")))
+}
+
+fn bad(reason: &'static str, message: String) -> Verdict {
+    Verdict::no(types::CREDENTIALS_READY, reason, message)
 }

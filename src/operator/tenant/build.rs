@@ -90,7 +90,7 @@ fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgem
         code: code.map(str::to_owned),
         reason,
         sender_ids: spec.sender_ids.iter().map(|sender| sender.id.to_string()).collect(),
-        default_region: spec.default_country.as_ref().map_or("DK", |country| country).to_owned(),
+        default_region: default_region(spec, judgement),
         max_parts: limits.max_parts.unwrap_or(10).into(),
         recipients_per_call: count(limits.recipients_per_call.unwrap_or(1000)),
         messages_per_day: limits.messages_per_day.map(count),
@@ -99,6 +99,12 @@ fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgem
         validity_seconds: count(limits.validity_minutes.unwrap_or(4320)).saturating_mul(60),
         crash_policy: crash_policy(spec).as_str().to_owned(),
     }
+}
+
+/// An account whose country is unknown is closed: its calls get so far as to hear it.
+fn default_region(spec: &TenantSpec, judgement: &Judgement) -> String {
+    let known = spec.default_country.as_ref().filter(|_| judgement.country.holds);
+    known.map_or("DK", |country| country).to_owned()
 }
 
 fn count(number: u32) -> i32 {
@@ -138,10 +144,14 @@ fn numbers(spec: &TenantSpec, found: &Dereferenced) -> Vec<InboundNumber> {
     numbers
 }
 
-/// Pods that are wanted now: none while the account is closed.
+/// The routes that there is a connector for.
+fn open_routes(found: &Dereferenced) -> impl Iterator<Item = (&Route, &FoundRoute)> {
+    found_routes(found).filter(|(_, found)| found.closed.is_none())
+}
+
+/// Pods that are wanted now: none while the account is closed, and none that would have no connector to reach.
 pub(super) fn replicas(spec: &TenantSpec, found: &Dereferenced, judgement: &Judgement) -> i32 {
-    let routes = found_routes(found).count();
-    if judgement.closed.is_some() || routes == 0 {
+    if judgement.closed.is_some() || open_routes(found).next().is_none() {
         return 0;
     }
     pods_wanted(spec)
@@ -153,17 +163,12 @@ fn pods_wanted(spec: &TenantSpec) -> i32 {
 
 /// What the sender is told. Routes that are closed are left out: there is no connector to reach.
 pub(super) fn settings(tenant: &Tenant, namespace: &str, id: TenantId, found: &Dereferenced) -> Settings {
-    let open = found_routes(found).filter(|(_, found)| !is_closed(found));
     Settings {
         tenant_id: id,
-        routes: open.map(|(route, found)| leg(route, found, namespace)).collect(),
+        routes: open_routes(found).map(|(route, found)| leg(route, found, namespace)).collect(),
         crash_policy: crash_policy(&tenant.spec),
         stands_by: pods_wanted(&tenant.spec) > 1,
     }
-}
-
-fn is_closed(found: &FoundRoute) -> bool {
-    found.spec.maintenance.as_ref().and_then(|maintenance| maintenance.closed) == Some(true)
 }
 
 fn leg(used: &Route, found: &FoundRoute, namespace: &str) -> Leg {

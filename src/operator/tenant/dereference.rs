@@ -73,7 +73,16 @@ pub(super) struct FoundRoute {
     pub(super) ready: bool,
     /// What its own status says, where it is not ready.
     pub(super) why_not: String,
+    /// Why its owner closed it, if that is so: nothing is sent by it meanwhile, and it has no connector.
+    pub(super) closed: Option<String>,
     pub(super) spec: SmsRouteSpec,
+}
+
+impl FoundRoute {
+    /// Messages go out by it now.
+    pub(super) fn sends(&self) -> bool {
+        self.ready && self.closed.is_none()
+    }
 }
 
 impl Route {
@@ -168,8 +177,14 @@ async fn found(scope: &Scope, route: &SmsRoute) -> Result<FoundRoute, Failure> {
         id,
         ready,
         why_not: if ready { String::new() } else { status::why_not(route) },
+        closed: closed(&route.spec),
         spec: route.spec.clone(),
     })
+}
+
+pub(super) fn closed(spec: &SmsRouteSpec) -> Option<String> {
+    let maintenance = spec.maintenance.as_ref().filter(|maintenance| maintenance.closed == Some(true))?;
+    Some(maintenance.message.clone().unwrap_or_else(|| "closed for maintenance".to_owned()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::dereference::{Dereferenced, Under};
 use crate::crd::TenantSpec;
 use crate::crd::conditions::{reasons, types};
 use crate::crd::tenant::{Termination, TerminationReason};
+use crate::domain::Region;
 use crate::store::accounts::InboundNumber;
 
 /// What is to be said of a Tenant.
@@ -23,6 +24,8 @@ pub(super) struct Judgement {
     pub(super) active: Verdict,
     /// Numbers it receives on: no condition of its own, but part of what the spec asks.
     pub(super) numbers: Verdict,
+    /// The country of numbers without one: no condition of its own either.
+    pub(super) country: Verdict,
     /// Why the account is closed, as the stable word and the text that API answers carry; `None`: it is open.
     pub(super) closed: Option<(&'static str, String)>,
     /// The day on which the account is erased for good (A6).
@@ -59,10 +62,11 @@ pub(super) fn validate(spec: &TenantSpec, found: &Dereferenced, today: Date) -> 
         terminated: terminated(spec, today),
         active: Verdict::yes(types::ACTIVE, reasons::SENDING, "the tenant may send"),
         numbers: Verdict::yes(types::ROUTES_READY, reasons::SUCCEEDED, ""),
+        country: country(spec),
         closed: None,
         erased_on: erased_on(spec, found),
     };
-    judgement.closed = closed(spec, found, &judgement, today);
+    judgement.closed = closed_by_spec(spec, today).or_else(|| closed_by_others(found, &judgement));
     judgement.active = active(found, &judgement);
     judgement
 }
@@ -154,6 +158,18 @@ pub(super) fn numbers(taken: &[InboundNumber]) -> Verdict {
     Verdict::no(types::ROUTES_READY, reasons::INVALID, message)
 }
 
+/// A country whose numbers nobody can read would fail at each call.
+fn country(spec: &TenantSpec) -> Verdict {
+    match spec.default_country.as_ref().filter(|country| Region::from_code(country).is_none()) {
+        None => Verdict::yes(types::ACTIVE, reasons::SUCCEEDED, ""),
+        Some(country) => {
+            let message =
+                format!("no numbering plan is known for {country}: write another country in `defaultCountry`");
+            Verdict::no(types::ACTIVE, reasons::INVALID, message)
+        }
+    }
+}
+
 fn suspended(spec: &TenantSpec) -> Verdict {
     match &spec.suspension {
         None => Verdict::no(types::SUSPENDED, reasons::NONE, "not suspended"),
@@ -198,26 +214,28 @@ fn erased_on(spec: &TenantSpec, found: &Dereferenced) -> Option<Date> {
     Some(last_day(spec.termination.as_ref()?).saturating_add(i32::from(months).months()))
 }
 
-/// Why the account neither accepts nor sends. The words are part of the API.
-fn closed(
-    spec: &TenantSpec,
-    found: &Dereferenced,
-    judgement: &Judgement,
-    today: Date,
-) -> Option<(&'static str, String)> {
-    if judgement.suspended.holds {
-        return Some(("suspended", judgement.suspended.message.clone()));
+/// Why the account neither accepts nor sends, where the spec alone says so. The words are part of the API.
+pub(super) fn closed_by_spec(spec: &TenantSpec, today: Date) -> Option<(&'static str, String)> {
+    let suspended = suspended(spec);
+    if suspended.holds {
+        return Some(("suspended", suspended.message));
     }
     if spec.termination.as_ref().is_some_and(|termination| has_ended(termination, today)) {
-        return Some(("terminated", judgement.terminated.message.clone()));
+        return Some(("terminated", terminated(spec, today).message));
     }
-    if !judgement.verified.holds {
+    if !verified(spec).holds {
         return Some(("unverified", "The account is not verified yet.".to_owned()));
     }
+    None
+}
+
+/// Why the account neither accepts nor sends, where something else does.
+fn closed_by_others(found: &Dereferenced, judgement: &Judgement) -> Option<(&'static str, String)> {
     if !judgement.terms.holds {
         return Some(("terms_not_accepted", "The terms are not accepted yet.".to_owned()));
     }
-    if found.plan.spec().is_none() || found.policy.spec().is_none() || found.routes.iter().all(|r| r.found.is_none()) {
+    let routes = found.routes.iter().any(|route| route.found.is_some());
+    if found.plan.spec().is_none() || found.policy.spec().is_none() || !routes || !judgement.country.holds {
         return Some(("not_ready", "The account is not set up yet.".to_owned()));
     }
     None
@@ -232,14 +250,25 @@ fn active(found: &Dereferenced, judgement: &Judgement) -> Verdict {
         Some(("unverified", _)) => no(judgement.verified.reason, &judgement.verified.message),
         Some(("terms_not_accepted", _)) => no(judgement.terms.reason, &judgement.terms.message),
         Some(_) => {
-            let lacking = [&judgement.plan, &judgement.policy, &judgement.routes];
+            let lacking = [&judgement.country, &judgement.plan, &judgement.policy, &judgement.routes];
             let lacking =
                 lacking.into_iter().find(|verdict| !verdict.holds && verdict.reason != reasons::LAST_VALID_IN_FORCE);
             lacking.map_or_else(|| no(reasons::PROGRESSING, ""), |why| no(why.reason, &why.message))
         }
-        None if !found.routes.iter().any(|route| route.found.as_ref().is_some_and(|found| found.ready)) => {
-            no(reasons::NO_ROUTE, &format!("messages are accepted and wait: {}", judgement.routes.message))
-        }
-        None => Verdict::yes(types::ACTIVE, reasons::SENDING, "the tenant may send"),
+        None => sends(found, &judgement.routes),
     }
+}
+
+/// Whether an open account has a way to send.
+fn sends(found: &Dereferenced, routes: &Verdict) -> Verdict {
+    let no = |reason, why: &str| Verdict::no(types::ACTIVE, reason, format!("messages are accepted and wait: {why}"));
+    let there = found.routes.iter().filter_map(|route| Some((&route.name, route.found.as_ref()?)));
+    if there.clone().any(|(_, found)| found.sends()) {
+        return Verdict::yes(types::ACTIVE, reasons::SENDING, "the tenant may send");
+    }
+    if there.clone().any(|(_, found)| found.closed.is_none()) {
+        return no(reasons::NO_ROUTE, &routes.message);
+    }
+    let closed = there.filter_map(|(name, found)| Some(format!("SmsRoute {name}: {}", found.closed.as_ref()?)));
+    no(reasons::MAINTENANCE, &closed.collect::<Vec<_>>().join("; "))
 }

@@ -108,12 +108,69 @@ pub async fn write(pool: &PgPool, tenant: TenantId, orders: &Orders<'_>) -> Resu
     Ok(written)
 }
 
+/// Why an account is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closing<'a> {
+    /// Of the resource that says so.
+    pub generation: i64,
+    /// The UID of that resource.
+    pub resource_uid: &'a str,
+    /// A stable word.
+    pub code: &'a str,
+    /// The owner's words.
+    pub reason: &'a str,
+}
+
+/// Closes an account, whatever else is to be enforced on it: this needs neither a plan nor a policy. Whether the resource
+/// may say so; an outdated one may not. A sender that keeps the row locked loses its sessions.
+///
+/// # Errors
+/// When the database says no.
+pub async fn close(pool: &PgPool, tenant: TenantId, closing: Closing<'_>) -> Result<bool, Error> {
+    match try_close(pool, tenant, closing).await {
+        Err(error) if is_lock_timeout(&error) => {
+            sqlx::query_scalar!("select evict_sender($1)", tenant.0).fetch_one(pool).await.map_err(Error::Evict)?;
+            try_close(pool, tenant, closing).await
+        }
+        tried => tried,
+    }
+    .map_err(Error::Enforce)
+}
+
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
+}
+
+async fn try_close(pool: &PgPool, tenant: TenantId, closing: Closing<'_>) -> Result<bool, sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    // A claim takes milliseconds.
+    sqlx::query("set local lock_timeout = '2s'").execute(&mut *transaction).await?;
+    if is_outdated(&mut transaction, tenant, closing.resource_uid, closing.generation).await? {
+        return Ok(false);
+    }
+    let closed = sqlx::query!(
+        "update enforcement set generation = $2, may_accept = false, may_send = false, code = $3, reason = $4
+         where tenant_id = $1 and (may_accept or may_send or (generation, code, reason) is distinct from ($2, $3, $4))",
+        tenant.0,
+        closing.generation,
+        closing.code,
+        closing.reason,
+    )
+    .execute(&mut *transaction)
+    .await?;
+    if closed.rows_affected() > 0 {
+        notify(&mut transaction, tenant, Vec::new()).await?;
+    }
+    transaction.commit().await?;
+    Ok(true)
+}
+
 async fn write_all(
     transaction: &mut Transaction<'_, Postgres>,
     tenant: TenantId,
     orders: &Orders<'_>,
 ) -> Result<Written, sqlx::Error> {
-    if is_outdated(transaction, tenant, orders).await? {
+    if is_outdated(transaction, tenant, orders.resource_uid, orders.enforcement.generation).await? {
         return Ok(Written::Outdated);
     }
     let mut changed = write_enforcement(transaction, tenant, orders.enforcement).await?;
@@ -134,15 +191,16 @@ async fn write_all(
 async fn is_outdated(
     transaction: &mut Transaction<'_, Postgres>,
     TenantId(tenant): TenantId,
-    orders: &Orders<'_>,
+    resource_uid: &str,
+    generation: i64,
 ) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select t.resource_uid <> $2 or t.vanished_at is not null or t.erased_at is not null
                   or coalesce(e.generation > $3, false) as "outdated!"
            from tenant t left join enforcement e using (tenant_id) where t.tenant_id = $1 for update of t"#,
         tenant,
-        orders.resource_uid,
-        orders.enforcement.generation,
+        resource_uid,
+        generation,
     )
     .fetch_optional(&mut **transaction)
     .await

@@ -34,8 +34,9 @@ pub enum Registered {
     Refused,
 }
 
-/// Lets `key` open the account. A new key with `replace` closes it to others that came from a Secret before: so a key
-/// is rotated by writing another one.
+/// Lets `key` open the account. A new key closes it to other first keys of the same resource: so a key is rotated by
+/// writing another one. Keys that were given out under an earlier resource stay good when the account is taken up: the
+/// tenant is as before.
 ///
 /// # Errors
 /// When the database says no.
@@ -44,48 +45,59 @@ pub async fn register_first_key(
     TenantId(tenant): TenantId,
     key: &ApiKey,
     source: KeySource,
-    replace: bool,
+    resource_uid: &str,
 ) -> Result<Registered, Error> {
     let scopes = Scope::ALL.map(|scope| scope.as_str().to_owned());
     let mut transaction = pool.begin().await.map_err(Error::RegisterKey)?;
     let hash = key.hash();
     let known = sqlx::query!(
-        r#"select tenant_id = $2 and hash = $3 and revoked_at is null as "good!" from api_key where prefix = $1"#,
+        r#"select tenant_id = $2 and hash = $3 and revoked_at is null as "good!", resource_uid = $4 as "same!"
+           from api_key where prefix = $1"#,
         key.prefix(),
         tenant,
         &hash,
+        resource_uid,
     )
     .fetch_optional(&mut *transaction)
     .await
     .map_err(Error::RegisterKey)?;
-    match known.map(|row| row.good) {
-        Some(true) => return Ok(Registered::Unchanged),
-        Some(false) => return Ok(Registered::Refused),
+    match known.map(|row| (row.good, row.same)) {
+        Some((true, true)) => return Ok(Registered::Unchanged),
+        Some((false, _)) => return Ok(Registered::Refused),
+        Some((true, false)) => {
+            sqlx::query!("update api_key set resource_uid = $2 where prefix = $1", key.prefix(), resource_uid)
+                .execute(&mut *transaction)
+                .await
+                .map_err(Error::RegisterKey)?;
+            transaction.commit().await.map_err(Error::RegisterKey)?;
+            return Ok(Registered::Unchanged);
+        }
         None => {}
     }
     sqlx::query!(
-        "insert into api_key (tenant_id, key_id, prefix, hash, scopes, source) values ($1, $2, $3, $4, $5, $6)",
+        "insert into api_key (tenant_id, key_id, prefix, hash, scopes, source, resource_uid)
+         values ($1, $2, $3, $4, $5, $6, $7)",
         tenant,
         Uuid::now_v7(),
         key.prefix(),
         &hash,
         &scopes,
         source.as_str(),
+        resource_uid,
     )
     .execute(&mut *transaction)
     .await
     .map_err(Error::RegisterKey)?;
-    if replace {
-        sqlx::query!(
-            "update api_key set revoked_at = now()
-             where tenant_id = $1 and source in ('secret', 'minted') and prefix <> $2 and revoked_at is null",
-            tenant,
-            key.prefix(),
-        )
-        .execute(&mut *transaction)
-        .await
-        .map_err(Error::RegisterKey)?;
-    }
+    sqlx::query!(
+        "update api_key set revoked_at = now()
+         where tenant_id = $1 and source in ('secret', 'minted') and resource_uid = $3 and prefix <> $2 and revoked_at is null",
+        tenant,
+        key.prefix(),
+        resource_uid,
+    )
+    .execute(&mut *transaction)
+    .await
+    .map_err(Error::RegisterKey)?;
     transaction.commit().await.map_err(Error::RegisterKey)?;
     Ok(Registered::Now)
 }

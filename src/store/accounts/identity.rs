@@ -24,12 +24,7 @@ pub struct Resource<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
     /// Its own.
-    Own {
-        /// The account.
-        tenant: TenantId,
-        /// Whether its resource had been gone, or was made anew, until just now.
-        taken_up: bool,
-    },
+    Own(TenantId),
     /// The name belongs to a living account with another registration number.
     NameInUse,
     /// The account was erased (A6).
@@ -57,6 +52,20 @@ pub async fn take_up(pool: &PgPool, resource: Resource<'_>) -> Result<Identity, 
     Ok(identity)
 }
 
+/// Gives the account to a resource that a newer one, or a newer generation, had spoken for: the caller has made sure that
+/// it is the one in the cluster. So it is after the cluster's own store was restored from a backup.
+///
+/// # Errors
+/// When the database says no.
+pub async fn take_over(pool: &PgPool, resource: Resource<'_>) -> Result<(), Error> {
+    let mut transaction = pool.begin().await.map_err(Error::TakeUp)?;
+    let row = living(&mut transaction, resource).await.map_err(Error::TakeUp)?;
+    if let Some(row) = row.filter(|row| row.registration == resource.registration) {
+        revive(&mut transaction, TenantId(row.tenant_id), resource).await.map_err(Error::TakeUp)?;
+    }
+    transaction.commit().await.map_err(Error::TakeUp)
+}
+
 async fn find_or_make(
     transaction: &mut Transaction<'_, Postgres>,
     resource: Resource<'_>,
@@ -66,7 +75,7 @@ async fn find_or_make(
             return Ok(Identity::Erased);
         }
         let tenant = make(transaction, resource).await?;
-        return Ok(Identity::Own { tenant, taken_up: false });
+        return Ok(Identity::Own(tenant));
     };
     let tenant = TenantId(row.tenant_id);
     if row.registration != resource.registration {
@@ -76,11 +85,10 @@ async fn find_or_make(
     if !same && row.newer {
         return Ok(Identity::Outdated);
     }
-    let taken_up = !same || row.vanished;
-    if taken_up {
+    if !same || row.vanished {
         revive(transaction, tenant, resource).await?;
     }
-    Ok(Identity::Own { tenant, taken_up })
+    Ok(Identity::Own(tenant))
 }
 
 async fn living(

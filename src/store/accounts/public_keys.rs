@@ -6,7 +6,7 @@ use super::Error;
 use crate::domain::TenantId;
 use crate::keyring::PublicDay;
 
-/// Publishes the keys of these days. A day's key never changes.
+/// Publishes the keys of these days. A day's key changes before its day only, with what the policy promises.
 ///
 /// # Errors
 /// When the database says no.
@@ -15,8 +15,10 @@ pub async fn publish_keys(pool: &PgPool, TenantId(tenant): TenantId, days: &[Pub
     let names: Vec<String> = days.iter().map(|day| day.name.clone()).collect();
     let keys: Vec<Vec<u8>> = days.iter().map(|day| day.key.to_vec()).collect();
     sqlx::query!(
-        "insert into public_key (tenant_id, day, key_name, key)
-         select $1, * from unnest($2::date[], $3::text[], $4::bytea[]) on conflict do nothing",
+        "insert into public_key as k (tenant_id, day, key_name, key)
+         select $1, * from unnest($2::date[], $3::text[], $4::bytea[])
+         on conflict (tenant_id, day) do update set key_name = excluded.key_name, key = excluded.key
+         where k.key_name <> excluded.key_name",
         tenant,
         &dates as &[jiff_sqlx::Date],
         &names,

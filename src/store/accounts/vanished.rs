@@ -1,5 +1,5 @@
 //! Accounts whose resource is gone: closed, and kept until the account-deletion clock has run out (A6).
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 
 use super::Error;
 use crate::domain::TenantId;
@@ -9,6 +9,8 @@ use crate::domain::TenantId;
 pub struct Account {
     /// The account.
     pub tenant: TenantId,
+    /// The UID of the resource that stands for it.
+    pub uid: String,
     /// Its resource's name.
     pub name: String,
     /// Its registration number: another organisation's resource of the same name does not stand for it.
@@ -21,14 +23,20 @@ pub struct Account {
 /// When the database says no.
 pub async fn living(pool: &PgPool, namespace: &str, minutes: i32) -> Result<(Vec<Account>, usize), Error> {
     let accounts = sqlx::query!(
-        "select tenant_id, name, registration from tenant where namespace = $1 and vanished_at is null and erased_at is null",
+        "select tenant_id, resource_uid, name, registration from tenant
+         where namespace = $1 and vanished_at is null and erased_at is null",
         namespace,
     )
     .fetch_all(pool)
     .await
     .map_err(Error::List)?
     .into_iter()
-    .map(|row| Account { tenant: TenantId(row.tenant_id), name: row.name, registration: row.registration })
+    .map(|row| Account {
+        tenant: TenantId(row.tenant_id),
+        uid: row.resource_uid,
+        name: row.name,
+        registration: row.registration,
+    })
     .collect();
     let vanished = sqlx::query_scalar!(
         r#"select count(*) as "count!" from tenant
@@ -42,39 +50,42 @@ pub async fn living(pool: &PgPool, namespace: &str, minutes: i32) -> Result<(Vec
     Ok((accounts, usize::try_from(vanished).unwrap_or(0)))
 }
 
-/// Closes the accounts, starts their clock, and tells the connectors. Those that vanished before keep their day.
+/// Closes the account, starts its clock, and tells the connectors. Whether it did: an account that vanished before keeps
+/// its day, and one that another resource has taken up since is left alone.
 ///
 /// # Errors
 /// When the database says no.
-pub async fn vanish(pool: &PgPool, tenants: &[TenantId]) -> Result<(), Error> {
-    let tenants: Vec<i64> = tenants.iter().map(|TenantId(tenant)| *tenant).collect();
+pub async fn vanish(pool: &PgPool, account: &Account) -> Result<bool, Error> {
     let mut transaction = pool.begin().await.map_err(Error::Vanish)?;
-    sqlx::query!(
-        "update tenant set vanished_at = now() where tenant_id = any($1) and vanished_at is null and erased_at is null",
-        &tenants,
+    let closed = close(&mut transaction, account).await.map_err(Error::Vanish)?;
+    transaction.commit().await.map_err(Error::Vanish)?;
+    Ok(closed)
+}
+
+async fn close(transaction: &mut Transaction<'_, Postgres>, account: &Account) -> Result<bool, sqlx::Error> {
+    let TenantId(tenant) = account.tenant;
+    let closed = sqlx::query!(
+        "update tenant set vanished_at = now()
+         where tenant_id = $1 and resource_uid = $2 and vanished_at is null and erased_at is null",
+        tenant,
+        account.uid,
     )
-    .execute(&mut *transaction)
-    .await
-    .map_err(Error::Vanish)?;
+    .execute(&mut **transaction)
+    .await?;
+    if closed.rows_affected() == 0 {
+        return Ok(false);
+    }
     sqlx::query!(
         "update enforcement set may_accept = false, may_send = false, code = 'deleted',
-                reason = 'The account''s resource was deleted.' where tenant_id = any($1)",
-        &tenants,
+                reason = 'The account''s resource was deleted.' where tenant_id = $1",
+        tenant,
     )
-    .execute(&mut *transaction)
-    .await
-    .map_err(Error::Vanish)?;
-    sqlx::query!("delete from route_share where tenant_id = any($1)", &tenants)
-        .execute(&mut *transaction)
-        .await
-        .map_err(Error::Vanish)?;
-    sqlx::query!("delete from inbound_number where tenant_id = any($1)", &tenants)
-        .execute(&mut *transaction)
-        .await
-        .map_err(Error::Vanish)?;
-    sqlx::query!("select pg_notify('budstikke_change', 'tenant:' || t) from unnest($1::bigint[]) as t", &tenants)
-        .execute(&mut *transaction)
-        .await
-        .map_err(Error::Vanish)?;
-    transaction.commit().await.map_err(Error::Vanish)
+    .execute(&mut **transaction)
+    .await?;
+    sqlx::query!("delete from route_share where tenant_id = $1", tenant).execute(&mut **transaction).await?;
+    sqlx::query!("delete from inbound_number where tenant_id = $1", tenant).execute(&mut **transaction).await?;
+    sqlx::query!("select pg_notify('budstikke_change', 'tenant:' || $1::bigint)", tenant)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(true)
 }

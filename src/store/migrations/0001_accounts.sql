@@ -68,6 +68,7 @@ create table api_key (
     hash        bytea not null,                          -- SHA-256 of the whole key
     scopes      text[] not null,
     source      text not null check (source in ('secret', 'minted', 'tenant')),
+    resource_uid text not null default '',               -- of the resource whose first key it is: another one replaces it there
     created_at  timestamptz not null default now(),
     expires_at  timestamptz,
     revoked_at  timestamptz,

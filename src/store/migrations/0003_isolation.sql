@@ -97,6 +97,8 @@ language plpgsql set search_path = budstikke, pg_temp as $$
 begin
     perform ensure_role(role, 'login');
     execute format('grant %I to %I', member_of, role);
+    -- For evict_sender: only a member of a role may end its sessions.
+    execute format('grant %I to %I', role, current_user);
     execute format('alter role %I connection limit %s', role, connections);
     execute format('alter role %I set statement_timeout = %L', role, '15s');
     execute format('alter role %I set lock_timeout = %L', role, '5s');
@@ -115,6 +117,14 @@ begin
     perform ensure_login(role, 'budstikke_sender', 8, verifier);
     return role;
 end $$;
+
+-- Ends the sessions of a tenant's senders: one that keeps its row locked must not put off a suspension. How many.
+create function evict_sender(tenant bigint) returns bigint
+language sql security definer set search_path = budstikke, pg_temp
+begin atomic
+    select count(*) filter (where pg_terminate_backend(pid)) from pg_stat_activity
+    where usename = ('bst_' || tenant)::name and datname = current_database();
+end;
 
 -- Makes a route's login, or gives it another password.
 create function route_login(route bigint, verifier text) returns name
@@ -453,7 +463,8 @@ begin
 end $$;
 
 grant execute on function current_tenant() to budstikke_sender, budstikke_operator, budstikke_api;
-grant execute on function tenant_login(bigint, text), route_login(bigint, text), ensure_partitions(date, date), purge_working(integer) to budstikke_operator;
+grant execute on function tenant_login(bigint, text), route_login(bigint, text), evict_sender(bigint),
+    ensure_partitions(date, date), purge_working(integer) to budstikke_operator;
 grant execute on function sender_begin(boolean), sender_alive(bigint, integer), sender_gate(bigint),
     sender_receipts(bigint[], text[], integer[], smallint[], integer[], timestamptz[]) to budstikke_sender;
 grant execute on function connector_shares(), connector_numbers(), receipt_owners(text[], integer[]),

@@ -84,6 +84,43 @@ async fn children_that_were_edited_or_deleted_are_put_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_added_to_children_is_taken_away() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let _operator = scene.operator("one");
+    scene.pods_come("sender-acme").await;
+    scene.pods_come("connector-main").await;
+    scene.tenant_says("acme", "Ready", "True", "Succeeded").await;
+    let was: Deployment = scene.find("sender-acme").await.expect("the sender");
+
+    let pod = json!({"hostNetwork": true, "nodeSelector": {"zone": "a"}});
+    let template = json!({"metadata": {"labels": {"theirs": "a"}, "annotations": {"theirs": "b"}}, "spec": pod});
+    scene.change::<Deployment>("sender-acme", json!({"spec": {"paused": true, "template": template}})).await;
+    scene.change::<Secret>("sender-acme", json!({"stringData": {"theirs": "a"}})).await;
+    scene.change::<Service>("connector-main", json!({"spec": {"externalIPs": ["10.1.2.3"]}})).await;
+
+    scene
+        .until("the sender as it was", || async {
+            let deployment: Deployment = scene.find("sender-acme").await?;
+            (deployment.spec == was.spec).then_some(())
+        })
+        .await;
+    scene
+        .until("no entry of theirs", || async {
+            let secret: Secret = scene.find("sender-acme").await?;
+            (!secret.data?.contains_key("theirs")).then_some(())
+        })
+        .await;
+    scene
+        .until("no address of theirs", || async {
+            let service: Service = scene.find("connector-main").await?;
+            service.spec?.external_ips.is_none().then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn credentials_reach_the_connector_live() {
     let scene = Scene::set().await;
     scene.furnish().await;
@@ -134,7 +171,37 @@ async fn a_paused_object_is_left_alone() {
     scene.create::<Tenant>(tenant("other")).await;
     let _operator = scene.operator("one");
     scene.enforces("other", true, None).await;
+    scene.tenant_says("acme", "Ready", "True", "Paused").await;
+    assert_eq!(scene.enforced("acme").await, None);
+    // Nobody who waits for it hangs.
+    scene.change::<Tenant>("acme", json!({"spec": {"defaultCountry": "SE"}})).await;
+    scene
+        .until("the new generation is observed", || async {
+            let tenant: Tenant = scene.find("acme").await?;
+            (tenant.metadata.generation == Some(tenant.status?.observed_generation)).then_some(())
+        })
+        .await;
     assert_eq!(scene.enforced("acme").await, None);
     scene.change::<Tenant>("acme", json!({"metadata": {"annotations": {"budstikke.dev/paused": null}}})).await;
     scene.enforces("acme", true, None).await;
+    scene.tenant_says("acme", "Active", "False", "NoRoute").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_restored_to_an_older_state_is_believed_after_a_while() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let operator = scene.operator("one");
+    scene.enforces("acme", true, None).await;
+    operator.stop().await;
+    // What the database remembers is of later.
+    sqlx::query("update tenant set resource_uid = 'later', resource_since = now() + interval '1 day'")
+        .execute(&scene.pool())
+        .await
+        .expect("another resource");
+    sqlx::query("update enforcement set generation = 100").execute(&scene.pool()).await.expect("a later generation");
+    scene.change::<Tenant>("acme", json!({"spec": {"suspension": {"reason": "spam"}}})).await;
+    let _operator = scene.operator("two");
+    scene.enforces("acme", false, Some("suspended")).await;
 }

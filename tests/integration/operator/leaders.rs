@@ -1,4 +1,4 @@
-//! One of two operators leads; the other takes over.
+//! One of two operators leads; the other takes over. A namespace that cannot be served does not hold up the others.
 use budstikke::crd::Tenant;
 use k8s_openapi::api::coordination::v1::Lease;
 
@@ -32,4 +32,17 @@ async fn the_stand_by_takes_over_from_a_leader_that_stops_or_dies() {
     scene.enforces("charlie", true, None).await;
     third.stop().await;
     assert_eq!(leader(&scene).await, None, "the lead is given back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_cannot_be_listed_holds_up_no_other() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    // Its RoleBinding went with it: every list is refused.
+    let namespaces = vec!["gone".to_owned(), scene.namespace.clone()];
+    let operator = scene.operator_of("one", scene.confined().await, namespaces);
+    scene.enforces("acme", true, None).await;
+    operator.stop().await;
+    assert_eq!(leader(&scene).await, None, "and it stops as ever");
 }

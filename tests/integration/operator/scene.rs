@@ -1,16 +1,20 @@
 //! An installation: a namespace, databases, and an operator that serves them.
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::http::{Method, Request};
 use base64::Engine as _;
 use budstikke::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
 use budstikke::operator::{self, Args};
 use budstikke::pki::Authority;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::client::{Body, ClientBuilder};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -18,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapRequestLayer;
 
 use crate::support::apiserver::ApiServer;
 use crate::support::postgres::Databases;
@@ -74,9 +79,14 @@ impl Scene {
 
     /// Starts an operator under a pod's name.
     pub(super) fn operator(&self, pod: &str) -> Running {
+        self.operator_of(pod, self.client.clone(), vec![self.namespace.clone()])
+    }
+
+    /// Starts an operator that serves these namespaces with this client.
+    pub(super) fn operator_of(&self, pod: &str, client: Client, namespaces: Vec<String>) -> Running {
         let args = Args {
             namespace: self.namespace.clone(),
-            namespaces: vec![self.namespace.clone()],
+            namespaces,
             pod: pod.to_owned(),
             lease: "budstikke-operator".to_owned(),
             files: self.files.clone(),
@@ -90,8 +100,40 @@ impl Scene {
             health_address: "127.0.0.1:0".parse().expect("an address"),
         };
         let stop = CancellationToken::new();
-        let task = tokio::spawn(operator::run_until(args, self.client.clone(), stop.clone()));
+        let task = tokio::spawn(operator::run_until(args, client, stop.clone()));
         Running { stop, task }
+    }
+
+    /// A client that may do everything in this namespace and nothing elsewhere, as the operator's Roles have it.
+    pub(super) async fn confined(&self) -> Client {
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "all"},
+                          "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]});
+        self.create::<Role>(role).await;
+        let group = "rbac.authorization.k8s.io";
+        let user = format!("confined-to-{}", self.namespace);
+        let binding = json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": "all"},
+                             "roleRef": {"apiGroup": group, "kind": "Role", "name": "all"},
+                             "subjects": [{"apiGroup": group, "kind": "User", "name": user}]});
+        self.create::<RoleBinding>(binding).await;
+        let mut config = ApiServer::shared().config().await;
+        config.auth_info.impersonate = Some(user);
+        Client::try_from(config).expect("a client")
+    }
+
+    /// A client, and the writes it has sent but for Leases and events.
+    pub(super) async fn watched(&self) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&writes);
+        let note = MapRequestLayer::new(move |request: Request<Body>| {
+            let path = request.uri().path();
+            let told = path.contains("/leases/") || path.contains("/events");
+            if request.method() != Method::GET && !told {
+                seen.lock().expect("no panic").push(format!("{} {path}", request.method()));
+            }
+            request
+        });
+        let builder = ClientBuilder::try_from(ApiServer::shared().config().await).expect("a client");
+        (builder.with_layer(&note).build(), writes)
     }
 
     pub(super) fn pool(&self) -> PgPool {

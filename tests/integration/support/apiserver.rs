@@ -65,10 +65,14 @@ impl ApiServer {
 
     /// A client with all rights, for the runtime it is made on.
     pub(crate) async fn client(&self) -> Client {
+        Client::try_from(self.config().await).unwrap()
+    }
+
+    /// How a client with all rights reaches it.
+    pub(crate) async fn config(&self) -> Config {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-        Client::try_from(config).unwrap()
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
     }
 
     /// A client and an empty namespace that no other test has.

@@ -1,0 +1,331 @@
+//! What is said of a Tenant, and what is enforced and made for it, by what its spec and its surroundings say.
+use jiff::civil::{Date, date};
+use serde_json::{Value, json};
+
+use super::build;
+use super::dereference::{self, Dereferenced, FoundRoute, Live, Route, Under};
+use super::validate::{Judgement, validate};
+use crate::crd::conditions::reasons;
+use crate::crd::{BillingPlanSpec, RetentionPolicySpec, SmsRouteSpec, Tenant, TenantSpec};
+use crate::domain::{RouteId, TenantId};
+
+const TODAY: Date = date(2026, 3, 15);
+
+/// A Tenant that may send, with these fields written over.
+fn tenant(change: &Value) -> Tenant {
+    let mut spec = json!({
+        "organisation": {
+            "name": "Bageren ApS", "registration": {"cvr": "25313763"},
+            "address": {"lines": ["Torvet 1"], "postcode": "8000", "city": "Aarhus", "country": "DK"},
+        },
+        "contact": {"email": "sms@example.dk"}, "services": ["api"],
+        "planRef": {"name": "standard"}, "retentionRef": {"name": "standard"},
+        "routes": [{"name": "main", "weight": 3}], "senderIds": [{"id": "Bageren"}],
+        "verification": {"organisationConfirmedOn": "2026-01-02",
+                         "contactEmail": {"address": "sms@example.dk", "confirmedOn": "2026-01-02"}},
+        "acceptance": {"termsVersion": "2026-1", "acceptedOn": "2026-01-02"},
+    });
+    merge(&mut spec, change);
+    let mut tenant = Tenant::new("acme", serde_json::from_value(spec).expect("a Tenant"));
+    tenant.metadata.generation = Some(4);
+    tenant
+}
+
+fn spec(change: &Value) -> TenantSpec {
+    tenant(change).spec
+}
+
+/// As a JSON merge patch: `null` removes.
+fn merge(into: &mut Value, change: &Value) {
+    let (Value::Object(into), Value::Object(change)) = (into, change) else { return };
+    for (key, value) in change {
+        match value {
+            Value::Null => drop(into.remove(key)),
+            Value::Object(_) if into.get(key).is_some_and(Value::is_object) => merge(&mut into[key], value),
+            _ => drop(into.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+fn plan() -> BillingPlanSpec {
+    serde_json::from_value(json!({
+        "seller": {
+            "name": "Vert ApS", "address": {"lines": ["Vej 1"], "postcode": "8000", "city": "Aarhus", "country": "DK"},
+            "cvr": "25313763", "email": "faktura@example.dk", "bankAccount": {"registration": "1234", "number": "1234567"},
+        },
+        "brands": [{"name": "sms", "displayName": "SMS", "domain": "sms.example.dk",
+                    "senderAddress": "sms@example.dk", "services": ["api"]}],
+        "terms": [{"version": "2026-1", "from": "2026-01-01", "page": "https://example.dk/terms"},
+                  {"version": "2027-1", "from": "2027-01-01", "announcedOn": "2026-03-01", "page": "https://example.dk/new"}],
+        "currency": "DKK",
+        "prices": [{"from": "2026-01-01", "monthlyFee": "99", "sms": [{"prefix": "45", "price": "0.295"}]}],
+        "vat": {"percent": "25"}, "payment": {"days": 8},
+    }))
+    .expect("a plan")
+}
+
+fn policy(change: &Value) -> RetentionPolicySpec {
+    let mut policy = json!({
+        "log": {"keep": {"months": 3}, "textCharacters": 160}, "mail": {"keepDays": 3}, "accounts": {"deleteAfterMonths": 3},
+        "invoices": {"keepYears": 5}, "backups": {"keyringKeepHours": 24, "dataKeepDays": 14},
+        "hosting": {"country": "DK", "location": "Aarhus", "provider": "Vert ApS"},
+    });
+    merge(&mut policy, change);
+    serde_json::from_value(policy).expect("a policy")
+}
+
+/// A route that is ready, with these fields written over.
+fn route(name: &str, change: &Value) -> Route {
+    let mut spec = json!({
+        "upstream": {"smpp": {"host": "smsc.example.com", "port": 2775, "credentialsRef": {"name": "main"}}},
+        "processor": {"name": "SMSC", "country": "DK"}, "ratePerSecond": 20,
+    });
+    merge(&mut spec, change);
+    let spec: SmsRouteSpec = serde_json::from_value(spec).expect("a route");
+    let closed = dereference::closed(&spec);
+    let found = FoundRoute { id: RouteId(7), ready: true, why_not: String::new(), closed, spec };
+    Route { name: name.to_owned(), written_weight: None, found: Some(found) }
+}
+
+fn surroundings(routes: Vec<Route>) -> Dereferenced {
+    Dereferenced { plan: Under::Named(plan()), policy: Under::Named(policy(&json!({}))), routes, live: Live::default() }
+}
+
+fn usual() -> Dereferenced {
+    surroundings(vec![route("main", &json!({}))])
+}
+
+fn judged(change: &Value) -> Judgement {
+    validate(&spec(change), &usual(), TODAY)
+}
+
+fn code(change: &Value) -> Option<&'static str> {
+    judged(change).closed.map(|(code, _)| code)
+}
+
+#[test]
+fn everything_in_order_is_open_and_sends() {
+    let judgement = judged(&json!({}));
+    assert_eq!(judgement.closed, None);
+    assert!(judgement.active.holds && judgement.verified.holds && judgement.terms.holds);
+    assert_eq!(build::replicas(&spec(&json!({})), &usual(), &judgement), 1);
+}
+
+// Routes ---------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_tenant_whose_only_route_is_closed_waits_without_pods_and_says_so() {
+    let closed = || route("main", &json!({"maintenance": {"closed": true, "message": "moving"}}));
+    let found = surroundings(vec![closed()]);
+    let judgement = validate(&spec(&json!({})), &found, TODAY);
+    assert_eq!(judgement.closed, None, "messages are accepted and wait");
+    assert_eq!((judgement.active.holds, judgement.active.reason), (false, reasons::MAINTENANCE));
+    assert!(judgement.active.message.ends_with("SmsRoute main: moving"), "{}", judgement.active.message);
+    assert_eq!(build::replicas(&spec(&json!({})), &found, &judgement), 0, "no pod that could not get ready");
+
+    let found = surroundings(vec![closed(), route("other", &json!({}))]);
+    let judgement = validate(&spec(&json!({})), &found, TODAY);
+    assert!(judgement.active.holds, "another route is open");
+    assert_eq!(build::replicas(&spec(&json!({})), &found, &judgement), 1);
+    let tenant = tenant(&json!({}));
+    let told: Vec<String> =
+        build::settings(&tenant, "sms", TenantId(1), &found).routes.into_iter().map(|leg| leg.name).collect();
+    assert_eq!(told, ["other"]);
+}
+
+#[test]
+fn a_route_that_is_not_ready_is_named() {
+    let mut waiting = route("main", &json!({}));
+    if let Some(found) = &mut waiting.found {
+        (found.ready, found.why_not) = (false, "0 of 1 connector pods are ready".to_owned());
+    }
+    let judgement = validate(&spec(&json!({})), &surroundings(vec![waiting]), TODAY);
+    assert_eq!((judgement.active.holds, judgement.active.reason), (false, reasons::NO_ROUTE));
+    assert!(judgement.active.message.contains("SmsRoute main: 0 of 1"), "{}", judgement.active.message);
+
+    let missing = Route { name: "main".to_owned(), written_weight: None, found: None };
+    let judgement = validate(&spec(&json!({})), &surroundings(vec![missing]), TODAY);
+    assert_eq!(judgement.closed.map(|(code, _)| code), Some("not_ready"));
+    assert_eq!(judgement.active.reason, reasons::NOT_FOUND);
+}
+
+// Verification and terms -----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_cvr_that_fails_its_check_digit_is_lifted_by_the_owners_dated_word() {
+    let wrong = json!({"organisation": {"registration": {"cvr": "12345678"}}});
+    let judgement = judged(&wrong);
+    assert_eq!((judgement.verified.holds, judgement.verified.reason), (false, reasons::CVR_CHECK_DIGIT));
+    let mut lifted = wrong;
+    merge(&mut lifted, &json!({"verification": {"cvrConfirmedOn": "2026-01-02"}}));
+    assert!(judged(&lifted).verified.holds);
+}
+
+#[test]
+fn organisation_and_contact_are_both_confirmed() {
+    let reason = |change: &Value| judged(change).verified.reason;
+    assert_eq!(reason(&json!({"verification": {"organisationConfirmedOn": null}})), reasons::ORGANISATION_UNCONFIRMED);
+    assert_eq!(reason(&json!({"verification": {"contactEmail": null}})), reasons::EMAIL_UNCONFIRMED);
+    assert_eq!(reason(&json!({"contact": {"email": "new@example.dk"}})), reasons::EMAIL_UNCONFIRMED, "another address");
+}
+
+#[test]
+fn terms_are_accepted_in_a_version_of_the_plan_and_not_before_their_day() {
+    let holds = |change: &Value| judged(change).terms.holds;
+    assert!(holds(&json!({"acceptance": {"termsVersion": "2027-1"}})));
+    assert!(holds(&json!({"acceptance": {"acceptedOn": "2026-03-15"}})));
+    assert!(!holds(&json!({"acceptance": {"acceptedOn": "2026-03-16"}})), "not accepted yet");
+    assert!(!holds(&json!({"acceptance": {"termsVersion": "2025-1"}})), "none of the plan's");
+    assert!(!holds(&json!({"acceptance": null})));
+
+    let message = "BillingPlan standard does not exist: create it".to_owned();
+    let found = Dereferenced { plan: Under::Nothing { missing: true, message }, ..usual() };
+    assert!(!validate(&spec(&json!({})), &found, TODAY).terms.holds, "no plan, no terms");
+    let last = Under::Last { missing: true, message: "gone".to_owned(), spec: plan() };
+    let judgement = validate(&spec(&json!({})), &Dereferenced { plan: last, ..usual() }, TODAY);
+    assert!(judgement.terms.holds && judgement.closed.is_none(), "the last valid form stays in force");
+    assert_eq!(judgement.plan.reason, reasons::LAST_VALID_IN_FORCE);
+}
+
+// Closed ---------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_gravest_reason_for_being_closed_is_told() {
+    let all = json!({
+        "suspension": {"reason": "spam", "message": "Uopfordrede beskeder"},
+        "termination": {"by": "owner", "reason": "repeatedAbuse", "noticeGivenOn": "2026-03-01"},
+        "verification": null, "acceptance": null,
+    });
+    let judgement = judged(&all);
+    assert_eq!(judgement.closed, Some(("suspended", "Uopfordrede beskeder".to_owned())));
+    assert_eq!(judgement.active.reason, reasons::SUSPENDED);
+    let mut change = all;
+    for (lifted, next, reason) in [
+        ("suspension", Some("terminated"), reasons::TERMINATED),
+        ("termination", Some("unverified"), reasons::ORGANISATION_UNCONFIRMED),
+    ] {
+        change[lifted] = Value::Null;
+        let judgement = judged(&change);
+        assert_eq!(judgement.closed.as_ref().map(|(code, _)| *code), next);
+        assert_eq!(judgement.active.reason, reason);
+    }
+    assert_eq!(code(&json!({"acceptance": null})), Some("terms_not_accepted"));
+    let nothing = Under::Nothing { missing: true, message: "no policy".to_owned() };
+    let judgement = validate(&spec(&json!({})), &Dereferenced { policy: nothing, ..usual() }, TODAY);
+    assert_eq!(judgement.closed.map(|(code, _)| code), Some("not_ready"));
+    assert_eq!((judgement.active.reason, judgement.active.message.as_str()), (reasons::NOT_FOUND, "no policy"));
+}
+
+#[test]
+fn a_country_without_a_numbering_plan_is_the_writers_to_mend() {
+    let judgement = judged(&json!({"defaultCountry": "XX"}));
+    assert_eq!((judgement.country.holds, judgement.country.reason), (false, reasons::INVALID));
+    assert_eq!(judgement.closed.as_ref().map(|(code, _)| *code), Some("not_ready"), "no call would be understood");
+    assert_eq!(judgement.active.reason, reasons::INVALID);
+    assert!(judgement.active.message.contains("XX"), "{}", judgement.active.message);
+    assert!(judged(&json!({"defaultCountry": "SE"})).active.holds);
+
+    let region = |country: &str| {
+        let tenant = tenant(&json!({"defaultCountry": country}));
+        let judgement = validate(&tenant.spec, &usual(), TODAY);
+        let orders = build::orders(&tenant, &usual(), &judgement, TODAY).expect("a policy is in force");
+        orders.borrow(None).enforcement.default_region.clone()
+    };
+    assert_eq!((region("SE").as_str(), region("XX").as_str()), ("SE", "DK"));
+}
+
+#[test]
+fn a_suspension_without_a_message_tells_its_reason() {
+    assert_eq!(judged(&json!({"suspension": {"reason": "nonPayment"}})).suspended.message, "nonPayment");
+}
+
+// Termination ----------------------------------------------------------------------------------------------------------
+
+/// The word for being closed on each of these days, and when the account is erased.
+fn ended(termination: &Value, days: [Date; 2]) -> ([Option<&'static str>; 2], Option<Date>) {
+    let spec = spec(&json!({"termination": termination}));
+    let on = |today| validate(&spec, &usual(), today);
+    (days.map(|day| on(day).closed.map(|(code, _)| code)), on(days[0]).erased_on)
+}
+
+#[test]
+fn an_account_ends_a_calendar_month_after_its_notice() {
+    let notice = json!({"by": "tenant", "reason": "notice", "noticeGivenOn": "2026-01-31"});
+    let (closed, erased) = ended(&notice, [date(2026, 2, 28), date(2026, 3, 1)]);
+    assert_eq!(closed, [None, Some("terminated")], "its last day is one");
+    assert_eq!(erased, Some(date(2026, 5, 28)), "the policy's three months later");
+
+    let later =
+        json!({"by": "tenant", "reason": "changedTerms", "noticeGivenOn": "2026-01-31", "endsOn": "2026-06-30"});
+    let (closed, erased) = ended(&later, [date(2026, 6, 30), date(2026, 7, 1)]);
+    assert_eq!(closed, [None, Some("terminated")]);
+    assert_eq!(erased, Some(date(2026, 9, 30)));
+}
+
+#[test]
+fn repeated_abuse_ends_it_on_the_day_itself() {
+    let abuse = json!({"by": "owner", "reason": "repeatedAbuse", "noticeGivenOn": "2026-03-10"});
+    let (closed, erased) = ended(&abuse, [date(2026, 3, 9), date(2026, 3, 10)]);
+    assert_eq!(closed, [None, Some("terminated")]);
+    assert_eq!(erased, Some(date(2026, 6, 10)));
+}
+
+#[test]
+fn an_account_without_notice_is_never_erased() {
+    let judgement = judged(&json!({}));
+    assert_eq!(judgement.erased_on, None);
+    assert_eq!((judgement.terminated.holds, judgement.terminated.reason), (false, reasons::NONE));
+    let coming = judged(&json!({"termination": {"by": "tenant", "reason": "notice", "noticeGivenOn": "2026-03-01"}}));
+    assert!(coming.terminated.holds && coming.active.holds, "notice alone closes nothing");
+    assert_eq!(coming.terminated.message, "the account ends on 2026-04-01");
+}
+
+// Enforcement ----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn what_is_enforced_follows_spec_plan_and_policy() {
+    let found = usual();
+    let tenant =
+        tenant(&json!({"inboundNumbers": [{"number": "4512345678", "keywords": ["STEM"]}, {"number": "1204"}]}));
+    let judgement = validate(&tenant.spec, &found, TODAY);
+    let enforced = build::orders(&tenant, &found, &judgement, TODAY).expect("a policy is in force");
+    let orders = enforced.borrow(Some("uid"));
+    let row = orders.enforcement;
+    assert_eq!((row.generation, row.may_accept, row.may_send, row.code.as_deref()), (4, true, true, None));
+    assert_eq!((row.log_days, row.log_characters, enforced.log_days()), (88, 160, 88));
+    assert_eq!((row.default_region.as_str(), row.validity_seconds), ("DK", 4320 * 60));
+    assert_eq!(orders.plan.map(|terms| terms.name.as_str()), Some("standard"));
+    let numbers: Vec<(&str, &str)> =
+        orders.numbers.iter().map(|number| (number.number.as_str(), number.keyword.as_str())).collect();
+    assert_eq!(numbers, [("4512345678", "STEM"), ("1204", "")]);
+    assert_eq!(orders.shares.len(), 1);
+
+    let opted_out = self::tenant(&json!({"logging": {"optOutConfirmedOn": "2026-01-02"}}));
+    let enforced = build::orders(&opted_out, &found, &judgement, TODAY).expect("a policy is in force");
+    assert_eq!((enforced.log_days(), enforced.borrow(None).enforcement.log_characters), (0, 0), "nothing is logged");
+}
+
+#[test]
+fn a_closed_account_is_told_why_and_has_no_pods() {
+    let (tenant, found) = (tenant(&json!({"suspension": {"reason": "spam"}})), usual());
+    let judgement = validate(&tenant.spec, &found, TODAY);
+    let enforced = build::orders(&tenant, &found, &judgement, TODAY).expect("a policy is in force");
+    let row = enforced.borrow(None).enforcement.clone();
+    assert_eq!((row.may_accept, row.may_send), (false, false));
+    assert_eq!((row.code.as_deref(), row.reason.as_deref()), (Some("suspended"), Some("spam")));
+    assert_eq!(build::replicas(&tenant.spec, &found, &judgement), 0);
+}
+
+#[test]
+fn a_last_valid_form_is_not_kept_again_and_without_a_policy_nothing_is_ordered() {
+    let (tenant, found) = (tenant(&json!({})), usual());
+    let judgement = validate(&tenant.spec, &found, TODAY);
+    let last =
+        Under::Last { missing: true, message: String::new(), spec: policy(&json!({"log": {"keep": {"months": 1}}})) };
+    let found = Dereferenced { policy: last, ..found };
+    let enforced = build::orders(&tenant, &found, &judgement, TODAY).expect("the last valid form is in force");
+    assert!(enforced.borrow(None).policy.is_none() && enforced.log_days() < 31);
+
+    let nothing = Under::Nothing { missing: false, message: String::new() };
+    assert!(build::orders(&tenant, &Dereferenced { policy: nothing, ..found }, &judgement, TODAY).is_none());
+}
