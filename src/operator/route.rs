@@ -74,7 +74,7 @@ async fn provision(
     data.extend([material::entry(names::CONFIG, &config)]);
     data.extend(material::database(context, secret, Holder::Route(id)).await?);
     data.extend(material::certificate(context, secret, &server, |_| true)?);
-    data.extend([material::kept_key(secret, names::TAG_KEY)?]);
+    data.extend([material::tag_key(context, id)?]);
     data.extend(credentials.entries());
 
     let parts = Parts::new(route, &scope.world.namespace, &context.workloads);
