@@ -29,6 +29,7 @@ mod tag;
 mod upstream;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,10 @@ pub struct Args {
     /// Where health and metrics are served.
     #[arg(long, env = "BUDSTIKKE_HEALTH", default_value = "0.0.0.0:8080")]
     health: SocketAddr,
+    /// How many pods share the route's binds and rate. It comes with the pod and not with the files, which pods of two
+    /// counts may read at once: what each takes must fit the pods that there are.
+    #[arg(long, env = "BUDSTIKKE_PODS", default_value = "1")]
+    pods: NonZeroU16,
 }
 
 /// Why the role stopped.
@@ -110,7 +115,7 @@ pub enum Error {
 /// A connector, ready to run.
 #[derive(Debug)]
 pub struct Connector {
-    /// What the operator tells it; everything but the tag key may change while it runs.
+    /// What the operator tells it, with this pod's share; everything but the tag key may change while it runs.
     pub config: watch::Receiver<Arc<ConnectorConfig>>,
     /// The data instance, with the route's own login.
     pub pool: PgPool,
@@ -128,6 +133,7 @@ pub struct Connector {
 /// When its files, its ports or its certificate are no good.
 pub async fn run(args: Args) -> Result<(), Error> {
     let config = config::watch::<ConnectorConfig>(args.mount.config_dir).map_err(Error::ReadConfig)?;
+    let config = share(config, args.pods);
     let dsn = database(&config.borrow()).map_err(Error::ReadDsn)?;
     let pool = store::connect(&dsn, CONNECTIONS, NAME);
     tokio::spawn(follow_database(config.clone(), pool.clone()));
@@ -155,6 +161,20 @@ pub async fn run(args: Args) -> Result<(), Error> {
             work.stop().await;
         } => Ok(()),
     }
+}
+
+/// The configuration with one pod's share.
+fn share(mut route: watch::Receiver<Arc<ConnectorConfig>>, pods: NonZeroU16) -> watch::Receiver<Arc<ConnectorConfig>> {
+    let part = move |config: &ConnectorConfig| {
+        Arc::new(ConnectorConfig { settings: config.settings.share(pods), ..config.clone() })
+    };
+    let (sender, receiver) = watch::channel(part(&route.borrow_and_update()));
+    tokio::spawn(async move {
+        while route.changed().await.is_ok() {
+            sender.send_replace(part(&route.borrow_and_update()));
+        }
+    });
+    receiver
 }
 
 fn database(config: &ConnectorConfig) -> Result<Dsn, DsnError> {

@@ -37,8 +37,8 @@ use super::schema::also;
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = also(
-        "!has(self.connector) || !has(self.connector.replicas) || self.connector.replicas <= (has(self.binds) ? self.binds : 1)",
-        "each connector pod holds a bind of its own: write `connector.replicas` of at most `binds`"
+        "!has(self.connector) || !has(self.connector.replicas) || self.connector.replicas < 1 || (has(self.binds) ? self.binds : 1) % self.connector.replicas == 0",
+        "each connector pod holds as many binds as the others: write `binds` as a multiple of `connector.replicas`"
     ),
     transform = also(
         "self.ratePerSecond >= (has(self.binds) ? self.binds : 1)",

@@ -224,6 +224,7 @@ impl Parts<'_> {
             resources: pods::resources(written, RESOURCES),
             port: None,
             surge: 1,
+            env: Vec::new(),
         }
     }
 
