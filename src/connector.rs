@@ -4,7 +4,7 @@
 //! - `dispatch`, `brake`: sends what waits, in order and at the route's rate. `binds`, `upstream`: the client side.
 //! - `answers`, `owners`, `message_id`, `tag`: what became of a submit, and whose it is when its receipt comes.
 //! - `intake`, `delivery`: what the upstream brings. `receipt`, `receipts`, `batch`: receipts. `inbound`: SMS from handsets.
-//! - `follow`: what the database says. `metrics`.
+//! - `follow`: what the database says. `report`: what it is told of the upstream, for the route's status. `metrics`.
 //!
 //! It has no key that opens anything, and no right to a table: a few functions of its route's login.
 mod answers;
@@ -24,6 +24,7 @@ mod owners;
 mod queue;
 mod receipt;
 mod receipts;
+mod report;
 mod senders;
 mod tag;
 mod upstream;
@@ -42,6 +43,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 pub use tag::InvalidTagKey;
 
@@ -202,6 +204,7 @@ async fn follow_database(mut config: watch::Receiver<Arc<ConnectorConfig>>, pool
 pub struct Running {
     exchange: Arc<exchange::Exchange>,
     memory: Arc<owners::Memory>,
+    reporter: report::Reporter,
     tasks: JoinSet<()>,
     senders: tokio::task::JoinHandle<()>,
     upstream: tokio::task::JoinHandle<()>,
@@ -247,6 +250,15 @@ impl Connector {
         });
         tasks.spawn(Arc::clone(&follow).read());
         tasks.spawn(follow.listen());
+        let last_failure = Arc::new(report::LastFailure::default());
+        let reporter = report::Reporter {
+            pool: pool.clone(),
+            pod: Uuid::now_v7(),
+            binds: Arc::clone(&binds),
+            last_failure: Arc::clone(&last_failure),
+            config: config.clone(),
+        };
+        tasks.spawn(reporter.clone().run());
         tasks.spawn(receipts::Receipts::retry(pool, metrics.clone()));
 
         tasks.spawn(heed(config.clone(), Arc::clone(&exchange), Arc::clone(&tls), metrics.clone()));
@@ -284,6 +296,7 @@ impl Connector {
         let upstream = Arc::new(upstream::Upstream {
             exchange: Arc::clone(&exchange),
             binds,
+            last_failure,
             intake,
             config,
             drain,
@@ -293,7 +306,7 @@ impl Connector {
             reading: TaskTracker::new(),
         });
         let upstream = tokio::spawn(upstream.run(no_upstream.clone()));
-        Ok(Running { exchange, memory, tasks, senders, upstream, no_senders, no_upstream, drain })
+        Ok(Running { exchange, memory, reporter, tasks, senders, upstream, no_senders, no_upstream, drain })
     }
 }
 
@@ -314,6 +327,7 @@ impl Running {
         self.no_senders.cancel();
         let _ = (&mut self.senders).await;
         self.tasks.shutdown().await;
+        self.reporter.withdraw().await;
     }
 }
 
