@@ -4,7 +4,7 @@
 //! - `dispatch`, `brake`: sends what waits, in order and at the route's rate. `binds`, `upstream`: the client side.
 //! - `answers`, `owners`, `message_id`, `tag`: what became of a submit, and whose it is when its receipt comes.
 //! - `intake`, `delivery`: what the upstream brings. `receipt`, `receipts`, `batch`: receipts. `inbound`: SMS from handsets.
-//! - `follow`: what the database says. `metrics`.
+//! - `follow`: what the database says. `report`: what it is told of the upstream, for the route's status. `metrics`.
 //!
 //! It has no key that opens anything, and no right to a table: a few functions of its route's login.
 mod answers;
@@ -24,11 +24,13 @@ mod owners;
 mod queue;
 mod receipt;
 mod receipts;
+mod report;
 mod senders;
 mod tag;
 mod upstream;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +43,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 pub use tag::InvalidTagKey;
 
@@ -77,6 +80,10 @@ pub struct Args {
     /// Where health and metrics are served.
     #[arg(long, env = "BUDSTIKKE_HEALTH", default_value = "0.0.0.0:8080")]
     health: SocketAddr,
+    /// How many pods share the route's binds and rate. It comes with the pod and not with the files, which pods of two
+    /// counts may read at once: what each takes must fit the pods that there are.
+    #[arg(long, env = "BUDSTIKKE_PODS", default_value = "1")]
+    pods: NonZeroU16,
 }
 
 /// Why the role stopped.
@@ -110,7 +117,7 @@ pub enum Error {
 /// A connector, ready to run.
 #[derive(Debug)]
 pub struct Connector {
-    /// What the operator tells it; everything but the tag key may change while it runs.
+    /// What the operator tells it, with this pod's share; everything but the tag key may change while it runs.
     pub config: watch::Receiver<Arc<ConnectorConfig>>,
     /// The data instance, with the route's own login.
     pub pool: PgPool,
@@ -128,6 +135,7 @@ pub struct Connector {
 /// When its files, its ports or its certificate are no good.
 pub async fn run(args: Args) -> Result<(), Error> {
     let config = config::watch::<ConnectorConfig>(args.mount.config_dir).map_err(Error::ReadConfig)?;
+    let config = share(config, args.pods);
     let dsn = database(&config.borrow()).map_err(Error::ReadDsn)?;
     let pool = store::connect(&dsn, CONNECTIONS, NAME);
     tokio::spawn(follow_database(config.clone(), pool.clone()));
@@ -157,6 +165,20 @@ pub async fn run(args: Args) -> Result<(), Error> {
     }
 }
 
+/// The configuration with one pod's share.
+fn share(mut route: watch::Receiver<Arc<ConnectorConfig>>, pods: NonZeroU16) -> watch::Receiver<Arc<ConnectorConfig>> {
+    let part = move |config: &ConnectorConfig| {
+        Arc::new(ConnectorConfig { settings: config.settings.share(pods), ..config.clone() })
+    };
+    let (sender, receiver) = watch::channel(part(&route.borrow_and_update()));
+    tokio::spawn(async move {
+        while route.changed().await.is_ok() {
+            sender.send_replace(part(&route.borrow_and_update()));
+        }
+    });
+    receiver
+}
+
 fn database(config: &ConnectorConfig) -> Result<Dsn, DsnError> {
     Ok(Dsn::parse(config.database_url.expose())?.verified_by(Some(&config.database_ca)))
 }
@@ -182,6 +204,7 @@ async fn follow_database(mut config: watch::Receiver<Arc<ConnectorConfig>>, pool
 pub struct Running {
     exchange: Arc<exchange::Exchange>,
     memory: Arc<owners::Memory>,
+    reporter: report::Reporter,
     tasks: JoinSet<()>,
     senders: tokio::task::JoinHandle<()>,
     upstream: tokio::task::JoinHandle<()>,
@@ -227,6 +250,15 @@ impl Connector {
         });
         tasks.spawn(Arc::clone(&follow).read());
         tasks.spawn(follow.listen());
+        let last_failure = Arc::new(report::LastFailure::default());
+        let reporter = report::Reporter {
+            pool: pool.clone(),
+            pod: Uuid::now_v7(),
+            binds: Arc::clone(&binds),
+            last_failure: Arc::clone(&last_failure),
+            config: config.clone(),
+        };
+        tasks.spawn(reporter.clone().run());
         tasks.spawn(receipts::Receipts::retry(pool, metrics.clone()));
 
         tasks.spawn(heed(config.clone(), Arc::clone(&exchange), Arc::clone(&tls), metrics.clone()));
@@ -264,6 +296,7 @@ impl Connector {
         let upstream = Arc::new(upstream::Upstream {
             exchange: Arc::clone(&exchange),
             binds,
+            last_failure,
             intake,
             config,
             drain,
@@ -273,7 +306,7 @@ impl Connector {
             reading: TaskTracker::new(),
         });
         let upstream = tokio::spawn(upstream.run(no_upstream.clone()));
-        Ok(Running { exchange, memory, tasks, senders, upstream, no_senders, no_upstream, drain })
+        Ok(Running { exchange, memory, reporter, tasks, senders, upstream, no_senders, no_upstream, drain })
     }
 }
 
@@ -294,6 +327,7 @@ impl Running {
         self.no_senders.cancel();
         let _ = (&mut self.senders).await;
         self.tasks.shutdown().await;
+        self.reporter.withdraw().await;
     }
 }
 

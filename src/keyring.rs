@@ -180,6 +180,15 @@ impl Keyring {
         transaction.commit().await.map_err(Error::Store)
     }
 
+    /// A key that is kept nowhere, since it can be made again: of the key-encryption key, for one purpose of what has
+    /// this id. Asks no database.
+    ///
+    /// # Errors
+    /// When the cipher refuses, which it has no reason to.
+    pub fn derive(&self, purpose: &str, id: i64) -> Result<KeyBytes, Error> {
+        self.kek.derive(purpose, id).map_err(|_| Error::Make)
+    }
+
     /// Whether keys can be looked up now: the instance answers, and its schema is there.
     pub async fn answers(&self) -> bool {
         sql::answers(&self.pool).await.is_ok()

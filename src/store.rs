@@ -15,6 +15,7 @@ pub mod results;
 pub mod routes;
 pub mod scram;
 pub mod shares;
+pub mod upstream_reports;
 pub mod wake;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! What the operator tells a connector (Secret `connector-<route>`). Tenants, weights and numbers are not here: a
 //! connector reads those from PostgreSQL, so that none of them touches its pods.
+use std::num::{NonZeroU16, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub struct ConnectorConfig {
     pub identity: Identity,
 }
 
-/// `config.json` of a connector. Counts and rates are those of one pod: its share of what the route may use.
+/// `config.json` of a connector. Binds and rate are the route's; each pod takes its [`Settings::share`] of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
@@ -56,9 +57,9 @@ pub struct Settings {
     pub addressing: Addressing,
     /// How the binds are made.
     pub bind: Bind,
-    /// Binds of one pod. With [`Bind::Separate`] each is one transmitter and one receiver.
+    /// Binds that the upstream allows. With [`Bind::Separate`] each is one transmitter and one receiver.
     pub binds: u16,
-    /// PDUs per second of one pod, in thousandths.
+    /// PDUs per second, in thousandths.
     pub rate_millis: u64,
     /// Unanswered PDUs per bind, at most.
     pub window: u16,
@@ -79,6 +80,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The part of one of so many pods. What does not divide is left: all together never have more than the whole.
+    #[must_use]
+    pub fn share(&self, pods: NonZeroU16) -> Self {
+        let (binds, rate_millis) = (self.binds / pods, self.rate_millis / NonZeroU64::from(pods));
+        Self { binds, rate_millis, ..self.clone() }
+    }
+
     /// To connect, TLS included, at most.
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {

@@ -17,12 +17,14 @@ use super::binds::{BindNumber, Binds};
 use super::exchange::Exchange;
 use super::intake::Intake;
 use super::metrics::Metrics;
+use super::report::LastFailure;
 use crate::config::connector::{Addressing, Bind, ConnectorConfig, IdFormat, Settings};
 use crate::domain::RouteId;
 use crate::pki;
 use crate::smpp::backoff::Backoff;
 use crate::smpp::client::{self, BindError, ConnectError, Credentials, Target, Tls};
 use crate::smpp::session::{BindKind, Incoming, Options, Session};
+use crate::store::upstream_reports::Failure;
 
 /// A bind that held for so long starts anew with the shortest delay.
 const HELD: Duration = Duration::from_secs(10);
@@ -46,11 +48,24 @@ enum Error {
     Bind(BindError),
 }
 
+impl Error {
+    /// In a word, for the route's status.
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Name(_) | Self::Tls(_) | Self::Connect(ConnectError::Tls(_)) => Failure::Tls,
+            Self::Connect(ConnectError::Connect(_) | ConnectError::TimedOut(_)) => Failure::Connect,
+            Self::Bind(BindError::Refused(status)) => Failure::Refused(u32::from(*status)),
+            Self::Bind(BindError::Handshake(_)) => Failure::Lost,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) exchange: Arc<Exchange>,
     pub(super) binds: Arc<Binds>,
+    pub(super) last_failure: Arc<LastFailure>,
     pub(super) intake: Arc<Intake>,
     pub(super) config: watch::Receiver<Arc<ConnectorConfig>>,
     /// How long a bind that is closed waits for the answers still due.
@@ -120,7 +135,10 @@ impl Upstream {
                     let since = Instant::now();
                     match self.serve(number, sessions, &current, &mut config, &stop).await {
                         Over::Stopped => return,
-                        Over::Lost => self.metrics.bind_lost(),
+                        Over::Lost => {
+                            self.metrics.bind_lost();
+                            self.last_failure.set(Failure::Lost);
+                        }
                         Over::Outdated(guard) => {
                             turn = Some(guard);
                             backoff = self::backoff(&config.borrow());
@@ -133,6 +151,7 @@ impl Upstream {
                 }
                 Err(error) => {
                     self.metrics.bind_failed();
+                    self.last_failure.set(error.failure());
                     tracing::warn!(bind = number, %error, "no bind to the upstream");
                 }
             }

@@ -22,8 +22,10 @@ pub mod types {
     pub const RETENTION_READY: &str = "RetentionReady";
     /// The sender's pods are as wanted; an idle or suspended sender at zero is.
     pub const SENDER_READY: &str = "SenderReady";
-    /// The connector's pods are as wanted and hold their binds.
+    /// The connector's pods are as wanted, bound to the upstream or not.
     pub const CONNECTOR_READY: &str = "ConnectorReady";
+    /// All binds to the upstream stand. No part of Ready: an upstream that is away is not for the operator to mend (K3).
+    pub const UPSTREAM_READY: &str = "UpstreamReady";
     /// The Secrets named exist and hold what they must.
     pub const CREDENTIALS_READY: &str = "CredentialsReady";
     /// Sending is closed by the owner, by billing or by the tenant's own wish (A5, B6).
@@ -32,7 +34,8 @@ pub mod types {
     pub const TERMINATED: &str = "Terminated";
     /// The tenant may send now; if not, its reason says why.
     pub const ACTIVE: &str = "Active";
-    /// Retention is kept as promised, proved by what is stored (D1 to D4, D8).
+    /// Retention is kept as promised, proved by what is stored (D1 to D4, D8); of a route: numbers and texts leave over
+    /// TLS only (D8).
     pub const COMPLIANT: &str = "Compliant";
     /// What the tenant decided itself differs from the spec, and wins.
     pub const SPEC_DIVERGES: &str = "SpecDiverges";
@@ -82,7 +85,13 @@ pub mod reasons {
     pub const IDLE: &str = "Idle";
     /// Pods are not there yet.
     pub const PODS_NOT_READY: &str = "PodsNotReady";
-    /// The upstream refuses the bind or cannot be reached.
+    /// The connector's pods have not told how they stand with the upstream.
+    pub const NOT_REPORTED: &str = "NotReported";
+    /// Some binds to the upstream stand, but not all that are agreed.
+    pub const BINDS_MISSING: &str = "BindsMissing";
+    /// Numbers and texts go to the upstream over plain TCP (D8).
+    pub const PLAIN_TCP: &str = "PlainTcp";
+    /// No bind to the upstream stands: it refuses them or cannot be reached.
     pub const UPSTREAM_UNAVAILABLE: &str = "UpstreamUnavailable";
     /// The route is closed by its maintenance (its spec says so).
     pub const MAINTENANCE: &str = "Maintenance";

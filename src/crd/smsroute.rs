@@ -28,17 +28,27 @@ use super::schema::also;
     category = "budstikke",
     doc = "An upstream that carries SMS: how to reach it, what it allows and carries, and how its tenants share it.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(
+        name = "Upstream",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"UpstreamReady\")].status"
+    ),
     printcolumn(name = "Binds", type_ = "string", json_path = ".status.connector.summary"),
     printcolumn(name = "Rate", type_ = "integer", json_path = ".spec.ratePerSecond"),
     printcolumn(name = "Tenants", type_ = "integer", json_path = ".status.tenants"),
-    printcolumn(name = "Upstream", type_ = "string", json_path = ".status.upstream", priority = 1),
+    printcolumn(
+        name = "Compliant",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Compliant\")].status"
+    ),
+    printcolumn(name = "Address", type_ = "string", json_path = ".status.upstream", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message")
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = also(
-        "!has(self.connector) || !has(self.connector.replicas) || self.connector.replicas <= (has(self.binds) ? self.binds : 1)",
-        "each connector pod holds a bind of its own: write `connector.replicas` of at most `binds`"
+        "!has(self.connector) || !has(self.connector.replicas) || self.connector.replicas < 1 || (has(self.binds) ? self.binds : 1) % self.connector.replicas == 0",
+        "each connector pod holds as many binds as the others: write `binds` as a multiple of `connector.replicas`"
     ),
     transform = also(
         "self.ratePerSecond >= (has(self.binds) ? self.binds : 1)",
@@ -115,7 +125,7 @@ impl SmsRouteSpec {
 pub struct SmsRouteStatus {
     /// The generation of the spec that this status speaks of; -1 before the first.
     pub observed_generation: i64,
-    /// Ready, Reconciling, Stalled, CredentialsReady, ConnectorReady.
+    /// Ready, Reconciling, Stalled, CredentialsReady, ConnectorReady; beside Ready: UpstreamReady, Compliant (D8).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::crd::schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -139,7 +149,7 @@ pub struct ConnectorStatus {
     pub ready: i32,
     /// Pods that are wanted.
     pub desired: i32,
-    /// Binds of the ready pods, and binds allowed, as the printer column shows them: `2/2`.
+    /// Binds that stand, of those agreed with the upstream, as the printer column shows them: `1/2`.
     #[schemars(length(max = 20))]
     pub summary: String,
 }

@@ -1,6 +1,7 @@
 //! The key-encryption key: lives in a Secret, never in a database. Without it the keyring is noise.
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use uuid::Uuid;
@@ -9,9 +10,17 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::seal::{Cipher, Field, KEY_BYTES, KeyBytes, Place, Refused};
 use crate::domain::TenantId;
 
-/// Wraps the tenants' wrapping keys.
-#[derive(Debug)]
-pub struct Kek(Cipher);
+/// Wraps the tenants' wrapping keys, and gives keys that nobody needs to keep.
+pub struct Kek {
+    cipher: Cipher,
+    root: Prk,
+}
+
+impl std::fmt::Debug for Kek {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kek([key])")
+    }
+}
 
 /// Why there is no key-encryption key.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +45,8 @@ impl Kek {
     /// When it is anything else.
     pub fn parse(text: &str) -> Result<Self, KekError> {
         let bytes = key_bytes(text).ok_or(KekError::Parse)?;
-        Ok(Self(Cipher::new(&bytes).map_err(|_| KekError::Parse)?))
+        let cipher = Cipher::new(&bytes).map_err(|_| KekError::Parse)?;
+        Ok(Self { cipher, root: Salt::new(HKDF_SHA256, b"budstikke derived").extract(&*bytes) })
     }
 
     /// Reads it from a file that a Secret is mounted at.
@@ -48,12 +58,22 @@ impl Kek {
         Self::parse(&Zeroizing::new(text))
     }
 
+    /// The key for one purpose of what has this id: always the same, and telling nothing of any other.
+    pub(super) fn derive(&self, purpose: &str, id: i64) -> Result<KeyBytes, Refused> {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        // The id comes first: it is of one length, so no two purposes and ids give the same bytes.
+        let (id, purpose) = (id.to_be_bytes(), purpose.as_bytes());
+        let info: [&[u8]; 2] = [&id, purpose];
+        self.root.expand(&info, HKDF_SHA256).and_then(|okm| okm.fill(&mut *key)).map_err(|_| Refused)?;
+        Ok(key)
+    }
+
     pub(super) fn wrap(&self, tenant: TenantId, key: &KeyBytes) -> Result<Vec<u8>, Refused> {
-        self.0.seal(&place(tenant), &**key)
+        self.cipher.seal(&place(tenant), &**key)
     }
 
     pub(super) fn unwrap(&self, tenant: TenantId, wrapped: &[u8]) -> Result<KeyBytes, Refused> {
-        let plain = self.0.open(&place(tenant), wrapped)?;
+        let plain = self.cipher.open(&place(tenant), wrapped)?;
         Ok(Zeroizing::new(plain.as_slice().try_into().map_err(|_| Refused)?))
     }
 }

@@ -1,4 +1,6 @@
 //! What a ciphertext is bound to.
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -98,4 +100,19 @@ fn keys_show_nothing() {
     let pair = PrivateKey::new(ONE, "inbound/a", &bytes()).expect("a pair");
     let kek = Kek::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
     assert_eq!(format!("{key:?} {pair:?} {kek:?} {:?}", Class::Log), "[key] [key] Kek([key]) Log");
+}
+
+#[test]
+fn a_derived_key_is_the_same_again_and_another_for_all_else() {
+    let kek = |byte: u8| Kek::parse(&BASE64_STANDARD.encode([byte; 32])).expect("a key");
+    let key = kek(7).derive("tag", 1).expect("derived");
+    assert_eq!(kek(7).derive("tag", 1).expect("derived"), key, "after a restart");
+    for (other, what) in [
+        (kek(7).derive("tag", 2), "another id"),
+        (kek(7).derive("tags", 1), "another purpose"),
+        (kek(8).derive("tag", 1), "another key-encryption key"),
+        (Ok(Zeroizing::new([7; 32])), "the key-encryption key itself"),
+    ] {
+        assert_ne!(other.expect("derived"), key, "{what}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Why a reconciliation failed. The variant is the metric's label; what is wrong with an object itself is no failure
 //! but a condition.
 use crate::crd::conditions::reasons;
-use crate::store::{accounts, logins, routes};
+use crate::store::{accounts, logins, routes, upstream_reports};
 
 /// Why a reconciliation failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,9 @@ pub(super) enum Failure {
     /// The route's row could not be written.
     #[error(transparent)]
     Route(routes::Error),
+    /// What its connector tells could not be read.
+    #[error(transparent)]
+    UpstreamReports(upstream_reports::Error),
     /// The database login could not be made.
     #[error(transparent)]
     Login(logins::Error),
@@ -69,6 +72,7 @@ impl Failure {
             Self::ReadSecret { .. } => "read_secret",
             Self::Account(_) => "account",
             Self::Route(_) => "route",
+            Self::UpstreamReports(_) => "upstream_reports",
             Self::Login(_) => "login",
             Self::Keyring(_) => "keyring",
             Self::Certificate(_) => "certificate",
@@ -84,7 +88,9 @@ impl Failure {
     /// The reason that the object's status gives.
     pub(super) fn reason(&self) -> &'static str {
         match self {
-            Self::Account(_) | Self::Route(_) | Self::Login(_) | Self::Keyring(_) => reasons::DATABASE_UNAVAILABLE,
+            Self::Account(_) | Self::Route(_) | Self::UpstreamReports(_) | Self::Login(_) | Self::Keyring(_) => {
+                reasons::DATABASE_UNAVAILABLE
+            }
             _ => reasons::PROGRESSING,
         }
     }

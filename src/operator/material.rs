@@ -1,5 +1,5 @@
 //! What pods prove themselves with: a certificate, a database login, keys. Made once, kept in the pods' Secret, and
-//! taken from there again as long as it is good.
+//! taken from there again as long as it is good; a key that must outlive the Secret is derived.
 use std::collections::BTreeMap;
 
 use aws_lc_rs::rand;
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::context::{Context, DataInstance};
 use super::failure::Failure;
 use crate::config::names;
-use crate::domain::Secret;
+use crate::domain::{RouteId, Secret};
 use crate::pki::{self, Issued, Leaf, POD_DAYS};
 use crate::store::logins::{self, Holder};
 
@@ -82,12 +82,11 @@ fn lasts(certificate: &str, now: Timestamp) -> bool {
     pki::expires(certificate.as_bytes()).is_ok_and(|end| end > needed)
 }
 
-/// 256 random bits in base64, kept once made.
-pub(super) fn kept_key(live: Option<&KubeSecret>, name: &str) -> Result<(String, ByteString), Failure> {
-    match text(live, name) {
-        Some(key) => Ok(entry(name, key)),
-        None => Ok(entry(name, &BASE64_STANDARD.encode(*random()?))),
-    }
+/// The key of a connector's checks of destinations. Derived: were it lost with a Secret, no receipt that is still to come
+/// would find its message.
+pub(super) fn tag_key(context: &Context, RouteId(route): RouteId) -> Result<(String, ByteString), Failure> {
+    let key = context.keyring.derive("destination tag of a route", route).map_err(Failure::Keyring)?;
+    Ok(entry(names::TAG_KEY, &BASE64_STANDARD.encode(*key)))
 }
 
 fn random() -> Result<Zeroizing<[u8; 32]>, Failure> {

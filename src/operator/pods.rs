@@ -32,8 +32,11 @@ pub(super) struct Pods<'a> {
     pub(super) resources: ResourceRequirements,
     /// Port of its own, beside that of the health end-points.
     pub(super) port: Option<(&'static str, i32)>,
-    /// Pods that may be there beyond `replicas` during a rollout.
+    /// Pods that may be there beyond `replicas` during a rollout. With none, all old ones have ended before a new one
+    /// starts: a rolling update counts those that are about to end as gone already.
     pub(super) surge: i32,
+    /// What they are told by their environment, beyond the Secret: a change replaces them.
+    pub(super) env: Vec<EnvVar>,
 }
 
 impl Pods<'_> {
@@ -44,13 +47,7 @@ impl Pods<'_> {
                 replicas: Some(self.replicas),
                 selector: self.selector(),
                 revision_history_limit: Some(2),
-                strategy: Some(DeploymentStrategy {
-                    type_: Some("RollingUpdate".to_owned()),
-                    rolling_update: Some(RollingUpdateDeployment {
-                        max_surge: Some(IntOrString::Int(self.surge)),
-                        max_unavailable: Some(IntOrString::Int(1)),
-                    }),
-                }),
+                strategy: Some(self.strategy()),
                 template: PodTemplateSpec {
                     metadata: Some(ObjectMeta {
                         labels: Some(labels::all(self.role, self.owner)),
@@ -79,6 +76,19 @@ impl Pods<'_> {
 
     pub(super) fn selector(&self) -> LabelSelector {
         LabelSelector { match_labels: Some(labels::selector(self.role, self.owner)), ..LabelSelector::default() }
+    }
+
+    fn strategy(&self) -> DeploymentStrategy {
+        if self.surge == 0 {
+            return DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
+        }
+        DeploymentStrategy {
+            type_: Some("RollingUpdate".to_owned()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: Some(IntOrString::Int(self.surge)),
+                max_unavailable: Some(IntOrString::Int(1)),
+            }),
+        }
     }
 
     fn pod(&self, workloads: &Workloads) -> PodSpec {
@@ -116,12 +126,14 @@ impl Pods<'_> {
     fn container(&self, workloads: &Workloads) -> Container {
         let mut ports = vec![port("health", 8080)];
         ports.extend(self.port.map(|(name, number)| port(name, number)));
+        let mut environment = vec![env("BUDSTIKKE_LOG", &workloads.log), env("BUDSTIKKE_CONFIG_DIR", CONFIG_DIR)];
+        environment.extend(self.env.iter().cloned());
         Container {
             name: self.role.to_owned(),
             image: Some(workloads.image.clone()),
             image_pull_policy: Some(workloads.pull_policy.clone()),
             args: Some(vec![self.role.to_owned()]),
-            env: Some(vec![env("BUDSTIKKE_LOG", &workloads.log), env("BUDSTIKKE_CONFIG_DIR", CONFIG_DIR)]),
+            env: Some(environment),
             ports: Some(ports),
             resources: Some(self.resources.clone()),
             security_context: Some(SecurityContext {
@@ -158,7 +170,7 @@ fn port(name: &str, number: i32) -> ContainerPort {
     }
 }
 
-fn env(name: &str, value: &str) -> EnvVar {
+pub(super) fn env(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
 }
 

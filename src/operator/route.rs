@@ -2,6 +2,8 @@
 //! numbers reach a connector through PostgreSQL, never through its pods.
 mod build;
 mod dereference;
+mod follow;
+mod upstream;
 mod validate;
 
 use std::time::Duration;
@@ -23,6 +25,9 @@ use crate::domain::RouteId;
 use crate::pki::Leaf;
 use crate::store::logins::Holder;
 use crate::store::routes;
+use crate::store::upstream_reports::{self, Report};
+
+pub(super) use self::follow::follow as follow_upstreams;
 
 const MANAGER: &str = "budstikke-operator/route";
 
@@ -49,7 +54,8 @@ impl Controlled for SmsRoute {
         if let Some(credentials) = found.credentials.usable() {
             provision(scope, self, route, &found, credentials).await?;
         }
-        status::write(scope, self, told(self, scope, &found, verdict)).await?;
+        let reports = upstream_reports::of_route(&scope.context.pool, route).await.map_err(Failure::UpstreamReports)?;
+        status::write(scope, self, told(self, scope, &found, verdict, &reports)).await?;
         Ok(Duration::MAX)
     }
 }
@@ -74,7 +80,7 @@ async fn provision(
     data.extend([material::entry(names::CONFIG, &config)]);
     data.extend(material::database(context, secret, Holder::Route(id)).await?);
     data.extend(material::certificate(context, secret, &server, |_| true)?);
-    data.extend([material::kept_key(secret, names::TAG_KEY)?]);
+    data.extend([material::tag_key(context, id)?]);
     data.extend(credentials.entries());
 
     let parts = Parts::new(route, &scope.world.namespace, &context.workloads);
@@ -95,40 +101,42 @@ async fn provision(
     Ok(())
 }
 
-fn told(route: &SmsRoute, scope: &Scope, found: &Dereferenced, credentials: Verdict) -> SmsRouteStatus {
-    let (pods, connector) = connector(route, found);
-    let verdicts = [credentials, connector];
-    let standing = Standing::of(&verdicts);
+fn told(
+    route: &SmsRoute,
+    scope: &Scope,
+    found: &Dereferenced,
+    credentials: Verdict,
+    reports: &[Report],
+) -> SmsRouteStatus {
+    let (ready, desired) = (found.live.ready_pods(), build::replicas(&route.spec));
+    let asked = [credentials, connector(&route.spec, ready, desired)];
+    let (summary, bound) = upstream::verdict(&route.spec, reports);
+    let beside = [bound, validate::compliant(&route.spec)];
+    let standing = Standing::of(&asked);
+    // The one line for people: once all is done, what is wrong beyond the operator's reach.
+    let done = beside.iter().find(|verdict| !verdict.holds).unwrap_or(&asked[1]).message.as_str();
+    let verdicts = [asked.as_slice(), &beside].concat();
     let generation = route.metadata.generation.unwrap_or_default();
     let now = scope.context.clock.now();
     SmsRouteStatus {
         observed_generation: generation,
-        conditions: conditions(status::current(route), &standing, &verdicts[1].message, &verdicts, generation, now),
+        conditions: conditions(status::current(route), &standing, done, &verdicts, generation, now),
         tenants: i32::try_from(found.tenants).ok(),
         upstream: Some(upstream_in_a_word(&route.spec)),
-        connector: Some(pods),
+        connector: Some(ConnectorStatus { ready, desired, summary }),
     }
 }
 
-/// The connector's pods, and whether they are as wanted.
-fn connector(route: &SmsRoute, found: &Dereferenced) -> (ConnectorStatus, Verdict) {
-    let desired = build::replicas(&route.spec);
-    let ready = found.live.ready_pods();
-    let per_pod = i32::from(route.spec.binds() / route.spec.replicas().max(1));
-    let status = ConnectorStatus { ready, desired, summary: format!("{}/{}", ready * per_pod, route.spec.binds()) };
-    let verdict = if let Some(closed) = build::closed(&route.spec) {
+/// Whether the connector's pods are as wanted.
+fn connector(spec: &SmsRouteSpec, ready: i32, desired: i32) -> Verdict {
+    let message = format!("{ready} of {desired} connector pods are ready");
+    if let Some(closed) = build::closed(spec) {
         Verdict::yes(types::CONNECTOR_READY, reasons::MAINTENANCE, closed)
     } else if ready >= desired {
-        Verdict::yes(
-            types::CONNECTOR_READY,
-            reasons::SUCCEEDED,
-            format!("{ready} of {desired} connector pods are ready"),
-        )
+        Verdict::yes(types::CONNECTOR_READY, reasons::SUCCEEDED, message)
     } else {
-        let message = format!("{ready} of {desired} connector pods are ready");
         Verdict::no(types::CONNECTOR_READY, reasons::PODS_NOT_READY, message)
-    };
-    (status, verdict)
+    }
 }
 
 fn upstream_in_a_word(spec: &SmsRouteSpec) -> String {

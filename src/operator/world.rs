@@ -182,12 +182,13 @@ fn spec_version<K: Resource>(object: &K) -> impl PartialEq + use<K> {
 
 fn readiness(
     conditions: Option<&[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]>,
-) -> Vec<(String, String)> {
+) -> Vec<(String, Option<String>)> {
     let told = [types::READY, types::CONNECTOR_READY];
     let conditions = conditions.unwrap_or_default().iter();
     conditions
         .filter(|condition| told.contains(&condition.type_.as_str()))
-        .map(|condition| (condition.status.clone(), condition.message.clone()))
+        // Others ask why not, but no further once it is.
+        .map(|condition| (condition.status.clone(), (condition.status != "True").then(|| condition.message.clone())))
         .collect()
 }
 

@@ -31,6 +31,8 @@ const CONNECTOR_FUNCTIONS: &[&str] = &[
     "receipts_retry",
     "inbound_key",
     "inbound_store",
+    "upstream_tell",
+    "upstream_withdraw",
     "schema_version",
 ];
 
@@ -380,6 +382,22 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
     assert_eq!(sqlx::query(AssertSqlSafe(own)).fetch_all(&connector).await.expect("called").len(), 1);
     let store = format!("select inbound_store({theirs}, gen_random_uuid(), current_date, now(), 'x', '')");
     assert_eq!(refusal(&connector, &store).await.as_deref(), Some(DENIED));
+
+    // What they told of their upstream is not ours to take back.
+    sqlx::query("insert into upstream_report (route_id, pod, binds) values ($1, $2, 1)")
+        .bind(their_route.0)
+        .bind(uuid::Uuid::nil())
+        .execute(&scene.owner)
+        .await
+        .expect("a report of theirs");
+    for call in ["select upstream_withdraw($1)", "select upstream_tell($1, 0, null, null)"] {
+        sqlx::query(call).bind(uuid::Uuid::nil()).execute(&connector).await.expect("called");
+    }
+    let told: Vec<(i64, i32)> = sqlx::query_as("select route_id, binds from upstream_report order by route_id")
+        .fetch_all(&scene.owner)
+        .await
+        .expect("read");
+    assert_eq!(told, [(scene.our_route.0, 0), (their_route.0, 1)]);
 
     // Each other's functions, too.
     assert_eq!(refusal(&sender, "select * from connector_shares()").await.as_deref(), Some(DENIED));

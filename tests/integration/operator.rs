@@ -5,5 +5,6 @@ mod deletion;
 mod healing;
 mod leaders;
 mod provisioning;
+mod routes;
 mod scene;
 mod suspension;

@@ -229,7 +229,8 @@ pub struct Maintenance {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connector {
-    /// Pods, 1 to 32, at most `binds`; binds and rate are divided among them. Default 1.
+    /// Pods, 1 to 32; binds and rate are divided among them, so `binds` is a multiple of it. Another number replaces all
+    /// pods, so that the upstream never sees more binds than agreed. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32))]
     pub replicas: Option<u16>,

@@ -31,11 +31,10 @@ pub(super) fn replicas(spec: &SmsRouteSpec) -> i32 {
     if closed(spec).is_some() { 0 } else { i32::from(spec.replicas()) }
 }
 
-/// What the connector is told; `None` for an upstream that it cannot reach. Each pod has its share of binds and rate.
+/// What the connector is told; `None` for an upstream that it cannot reach. Each pod takes its share of binds and rate.
 pub(super) fn settings(route: &SmsRoute, id: RouteId) -> Option<Settings> {
     let spec = &route.spec;
     let Upstream::Smpp(smpp) = &spec.upstream else { return None };
-    let pods = spec.replicas().max(1);
     let timeouts = spec.timeouts.clone().unwrap_or_default();
     let seconds = |seconds: u32| u64::from(seconds) * 1000;
     Some(Settings {
@@ -51,8 +50,8 @@ pub(super) fn settings(route: &SmsRoute, id: RouteId) -> Option<Settings> {
             BindMode::Transceiver => Bind::Transceiver,
             BindMode::TransmitterReceiver => Bind::Separate,
         },
-        binds: (spec.binds() / pods).max(1),
-        rate_millis: u64::from(spec.rate_per_second) * 1000 / u64::from(pods),
+        binds: spec.binds(),
+        rate_millis: u64::from(spec.rate_per_second) * 1000,
         window: spec.window_per_bind(),
         connect_millis: seconds(timeouts.connect_seconds()),
         bind_millis: seconds(timeouts.bind_seconds()),
@@ -156,6 +155,9 @@ impl<'a> Parts<'a> {
             port: Some(("smpp", SMPP_PORT.into())),
             // A pod more would be a bind more than the upstream allows.
             surge: 0,
+            // Not in the Secret, which old pods read too: with another count they must go before their successors come.
+            // The wanted count and not that of a closed route, so that closing one leaves its pods' form alone.
+            env: vec![pods::env("BUDSTIKKE_PODS", &self.route.spec.replicas().to_string())],
         }
     }
 
@@ -208,6 +210,8 @@ impl<'a> Parts<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
     use serde_json::json;
 
     use super::*;
@@ -236,15 +240,52 @@ mod tests {
         }
     }
 
+    /// How many pods' environment says that there are.
+    fn told(deployment: &Deployment) -> NonZeroU16 {
+        let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).expect("a pod");
+        let env = pod.containers[0].env.iter().flatten().find(|env| env.name == "BUDSTIKKE_PODS").expect("a count");
+        env.value.as_deref().expect("a value").parse().expect("a number")
+    }
+
     #[test]
-    fn pods_share_binds_and_rate() {
-        let route = route(json!({"binds": 4, "connector": {"replicas": 2}}));
-        let settings = settings(&route, RouteId(1)).expect("SMPP");
-        assert_eq!((settings.binds, settings.rate_millis), (2, 10_000));
-        let parts = Parts::new(&route, "sms", &workloads()).deployment().spec.expect("a spec");
-        assert_eq!(parts.replicas, Some(2));
-        let rolling = parts.strategy.and_then(|strategy| strategy.rolling_update).expect("rolling");
-        assert_eq!(rolling.max_surge, Some(IntOrString::Int(0)), "a rollout never exceeds the upstream's binds");
+    fn whatever_changes_pods_never_have_more_than_the_upstream_allows() {
+        let made = |binds: u16, rate: u32, pods: u16| {
+            let spec = json!({"binds": binds, "ratePerSecond": rate, "connector": {"replicas": pods}});
+            let route = route(spec);
+            let settings = settings(&route, RouteId(1)).expect("SMPP");
+            (settings, Parts::new(&route, "sms", &workloads()).deployment())
+        };
+        let forms =
+            [(2, 20, 1), (2, 20, 2), (4, 40, 2), (4, 40, 4), (4, 50, 4), (3, 50, 3)].map(|(b, r, p)| made(b, r, p));
+        for (settings, deployment) in &forms {
+            let spec = deployment.spec.as_ref().expect("a spec");
+            let strategy = spec.strategy.as_ref().expect("a strategy");
+            // So pods of two templates are never there together.
+            assert_eq!((strategy.type_.as_deref(), &strategy.rolling_update), (Some("Recreate"), &None));
+            let pods = told(deployment);
+            assert_eq!(spec.replicas, Some(pods.get().into()));
+            assert_eq!(settings.share(pods).binds * pods.get(), settings.binds, "none is lost");
+            // And old pods may read what new ones are told.
+            for (other, _) in &forms {
+                let share = other.share(pods);
+                assert!(share.binds * pods.get() <= other.binds);
+                assert!(share.rate_millis * u64::from(pods.get()) <= other.rate_millis);
+            }
+        }
+    }
+
+    #[test]
+    fn another_count_replaces_pods_and_other_credentials_binds_or_a_closed_route_do_not() {
+        let template = |spec: serde_json::Value| {
+            let deployment = Parts::new(&route(spec), "sms", &workloads()).deployment();
+            deployment.spec.expect("a spec").template
+        };
+        let two = template(json!({"binds": 4, "connector": {"replicas": 2}}));
+        assert_eq!(two, template(json!({"binds": 2, "ratePerSecond": 90, "connector": {"replicas": 2}})));
+        assert_ne!(two, template(json!({"binds": 4, "connector": {"replicas": 4}})));
+        let one = template(json!({"connector": {"replicas": 1}}));
+        let closed = json!({"closed": true, "message": "moving"});
+        assert_eq!(one, template(json!({"connector": {"replicas": 1}, "maintenance": closed})));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 use super::dereference::{Dereferenced, Found};
 use crate::crd::SmsRouteSpec;
 use crate::crd::conditions::{reasons, types};
-use crate::crd::smsroute::Upstream;
+use crate::crd::smsroute::{TlsMode, Upstream};
 
 use super::super::conditions::Verdict;
 
@@ -21,6 +21,20 @@ pub(super) fn validate(spec: &SmsRouteSpec, found: &Dereferenced) -> Verdict {
     }
 }
 
+/// Whether numbers and texts reach the upstream over TLS only (D8).
+pub(super) fn compliant(spec: &SmsRouteSpec) -> Verdict {
+    let plain = match &spec.upstream {
+        Upstream::Smpp(smpp) => smpp.tls.as_ref().and_then(|tls| tls.mode) == Some(TlsMode::Disabled),
+        Upstream::Https(_) => false,
+    };
+    if plain {
+        let message = "numbers and texts go to the upstream over plain TCP, so D8 is not kept: leave \
+                       `upstream.smpp.tls.mode` out, unless it is a simulator or a private line";
+        return Verdict::no(types::COMPLIANT, reasons::PLAIN_TCP, message);
+    }
+    Verdict::yes(types::COMPLIANT, reasons::SUCCEEDED, "the upstream is reached over verified TLS only")
+}
+
 /// What this version cannot do, told rather than ignored.
 fn unsupported(spec: &SmsRouteSpec) -> Option<&'static str> {
     match &spec.upstream {
@@ -29,5 +43,27 @@ fn unsupported(spec: &SmsRouteSpec) -> Option<&'static str> {
             let certificate = smpp.tls.as_ref().and_then(|tls| tls.client_certificate_ref.as_ref());
             certificate.map(|_| "this version shows upstreams no certificate: leave `tls.clientCertificateRef` out")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn plain_tcp_is_told_and_tls_is_not() {
+        let verdict = |tls: serde_json::Value| {
+            let smpp = json!({"host": "smpp.example.com", "port": 1, "credentialsRef": {"name": "s"}, "tls": tls});
+            let spec = json!({
+                "upstream": {"smpp": smpp}, "processor": {"name": "SMSC", "country": "DK"}, "ratePerSecond": 1,
+            });
+            compliant(&serde_json::from_value(spec).expect("a spec"))
+        };
+        assert!(verdict(json!(null)).holds);
+        assert!(verdict(json!({"serverName": "other.example.com"})).holds);
+        let plain = verdict(json!({"mode": "disabled"}));
+        assert_eq!((plain.about, plain.holds, plain.reason), (types::COMPLIANT, false, reasons::PLAIN_TCP));
     }
 }

@@ -229,6 +229,7 @@ impl Parts<'_> {
             resources: pods::resources(written, RESOURCES),
             port: None,
             surge: 1,
+            env: Vec::new(),
         }
     }
 

@@ -431,6 +431,35 @@ begin
     on conflict do nothing;
 end $$;
 
+-- How a route's connector pods stand with the upstream, one row a pod: read by the operator, for the route's status. Never
+-- a word of the upstream's own.
+create table upstream_report (
+    route_id    bigint not null references route,
+    pod         uuid not null,                           -- drawn by the pod when it starts
+    binds       integer not null check (binds >= 0),     -- that stand
+    failure     text check (failure in ('connect', 'tls', 'refused', 'lost')),   -- of the last attempt, where some are missing
+    status      bigint check (status between 0 and 4294967295),   -- the SMPP status that the upstream refused the bind with
+    reported_at timestamptz not null default now(),
+    primary key (route_id, pod)
+);
+-- Removes what pods that died have left.
+grant select, delete on upstream_report to budstikke_operator;
+
+create function upstream_tell(pod uuid, binds integer, failure text, status bigint) returns void
+language sql security definer set search_path = budstikke, pg_temp
+begin atomic
+    insert into upstream_report (route_id, pod, binds, failure, status) values (current_route(), $1, $2, $3, $4)
+    on conflict (route_id, pod) do update
+    set binds = excluded.binds, failure = excluded.failure, status = excluded.status, reported_at = now();
+end;
+
+-- The pod stops, and holds no bind any more.
+create function upstream_withdraw(pod uuid) returns void
+language sql security definer set search_path = budstikke, pg_temp
+begin atomic
+    delete from upstream_report r where r.route_id = current_route() and r.pod = $1;
+end;
+
 -- The operator's housekeeping --------------------------------------------------------------------------------------
 
 -- Removes what has done its work: answers to repeated calls after a day, quotas of days gone by, public keys of days gone
@@ -470,5 +499,6 @@ grant execute on function sender_begin(boolean), sender_alive(bigint, integer), 
 grant execute on function connector_shares(), connector_numbers(), receipt_owners(text[], integer[]),
     receipts_apply(text[], integer[], smallint[], integer[], timestamptz[]),
     receipts_park(text[], integer[], smallint[], integer[], timestamptz[]), receipts_retry(integer),
-    inbound_key(bigint), inbound_store(bigint, uuid, date, timestamptz, text, bytea) to budstikke_connector;
+    inbound_key(bigint), inbound_store(bigint, uuid, date, timestamptz, text, bytea),
+    upstream_tell(uuid, integer, text, bigint), upstream_withdraw(uuid) to budstikke_connector;
 grant execute on function schema_version() to budstikke_operator, budstikke_api, budstikke_sender, budstikke_connector;

@@ -73,6 +73,42 @@ async fn columns_tell_whether_it_is_fine_and_if_not_why() {
     }
 }
 
+#[tokio::test]
+async fn a_routes_columns_tell_of_an_upstream_that_is_away() {
+    let (client, namespace) = ApiServer::shared().namespace().await;
+    let route = examples().into_iter().find(|example| example.new["kind"] == "SmsRoute").unwrap();
+    let name = route.new["metadata"]["name"].as_str().unwrap();
+    let routes = api(&client, &namespace, "SmsRoute");
+    let params = PatchParams::apply("test");
+    routes.patch(name, &params, &Patch::Apply(&route.new)).await.unwrap();
+    let why = "0 of 2 binds stand: the upstream refused the bind";
+    let condition = |kind: &str, status: &str, reason: &str| {
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": why,
+            "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
+        })
+    };
+    let status = json!({
+        "apiVersion": "budstikke.dev/v1alpha1",
+        "kind": "SmsRoute",
+        "status": {
+            "observedGeneration": 1,
+            "connector": { "ready": 1, "desired": 1, "summary": "0/2" },
+            "conditions": [
+                condition("Ready", "True", "Succeeded"),
+                condition("UpstreamReady", "False", "UpstreamUnavailable"),
+                condition("Compliant", "True", "Succeeded"),
+            ],
+        },
+    });
+    routes.patch_status(name, &params, &Patch::Apply(&status)).await.unwrap();
+    let shown = shown(&client, &namespace, "smsroutes").await;
+    let expected = [("Ready", "True"), ("Upstream", "False"), ("Binds", "0/2"), ("Compliant", "True"), ("Status", why)];
+    for (column, value) in expected {
+        assert!(shown.contains(&(column.to_owned(), json!(value))), "{column} {value} in {shown:?}");
+    }
+}
+
 /// The first row of `kubectl get`, without the columns of `-o wide`.
 async fn shown(client: &Client, namespace: &str, plural: &str) -> Vec<(String, Value)> {
     let request = axum::http::Request::get(format!("/apis/budstikke.dev/v1alpha1/namespaces/{namespace}/{plural}"))

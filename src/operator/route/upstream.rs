@@ -1,0 +1,137 @@
+//! How a route stands with its upstream, as its connector's pods tell it in PostgreSQL: figures and a condition beside
+//! Ready, since an upstream that is away is not for the operator to mend.
+use super::super::conditions::Verdict;
+use super::build;
+use crate::crd::SmsRouteSpec;
+use crate::crd::conditions::{reasons, types};
+use crate::crd::smsroute::Upstream;
+use crate::store::upstream_reports::{Failure, Report};
+
+/// The figure of the printer column, and whether all binds stand. Of `reports` the newest come first.
+pub(super) fn verdict(spec: &SmsRouteSpec, reports: &[Report]) -> (String, Verdict) {
+    // A pod that was killed leaves its report behind for a while; those that live have told since, or soon will.
+    let living = &reports[..reports.len().min(spec.replicas().into())];
+    let agreed = spec.binds();
+    let stand = living.iter().map(|report| report.binds).fold(0, u16::saturating_add).min(agreed);
+    let no = |reason, message: String| Verdict::no(types::UPSTREAM_READY, reason, message);
+    let verdict = if let Some(closed) = build::closed(spec) {
+        no(reasons::MAINTENANCE, closed)
+    } else if living.is_empty() {
+        let message = "no connector pod has told how it stands with the upstream: look at the pods and their logs";
+        no(reasons::NOT_REPORTED, message.to_owned())
+    } else if stand >= agreed {
+        Verdict::yes(types::UPSTREAM_READY, reasons::SUCCEEDED, format!("{stand} of {agreed} binds stand"))
+    } else {
+        let failure = living.iter().find_map(|report| report.failure);
+        let why = failure.map_or_else(|| "the others are being made".to_owned(), |failure| advice(spec, failure));
+        let reason = if stand == 0 { reasons::UPSTREAM_UNAVAILABLE } else { reasons::BINDS_MISSING };
+        no(reason, format!("{stand} of {agreed} binds stand: {why}"))
+    };
+    (format!("{stand}/{agreed}"), verdict)
+}
+
+/// What happened, and what to do about it.
+fn advice(spec: &SmsRouteSpec, failure: Failure) -> String {
+    match failure {
+        Failure::Connect => "the upstream cannot be reached: check `upstream.smpp.host` and `port`, and whether the \
+                             upstream and the firewalls between let this cluster in"
+            .to_owned(),
+        Failure::Tls => "there is no agreement with the upstream on TLS: check `upstream.smpp.tls` against the \
+                         certificate that it shows"
+            .to_owned(),
+        Failure::Lost => {
+            "the upstream ended the connection or left the bind unanswered, and is tried again: ask it why, \
+                          should this last"
+                .to_owned()
+        }
+        Failure::Refused(status) => {
+            format!("the upstream refused the bind (status 0x{status:08X}): {}", refused(spec, status))
+        }
+    }
+}
+
+/// By SMPP 3.4, 5.1.3.
+fn refused(spec: &SmsRouteSpec, status: u32) -> String {
+    let secret = match &spec.upstream {
+        Upstream::Smpp(smpp) => &smpp.credentials_ref.name,
+        Upstream::Https(https) => &https.credentials_ref.name,
+    };
+    match status {
+        // Invalid password, invalid system id.
+        0x0E | 0x0F => format!("check systemId and password in Secret {}", secret.0),
+        // Already bound; bind failed, which many upstreams say of everything.
+        0x05 | 0x0D => format!(
+            "check systemId and password in Secret {}, and whether the upstream allows {} binds",
+            secret.0,
+            spec.binds()
+        ),
+        // Invalid system type.
+        0x53 => "check `upstream.smpp.systemType`".to_owned(),
+        _ => "ask the upstream what it means".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(more: serde_json::Value) -> SmsRouteSpec {
+        let mut spec = json!({
+            "upstream": {"smpp": {"host": "smpp.example.com", "port": 3601, "credentialsRef": {"name": "sinch"}}},
+            "processor": {"name": "Sinch", "country": "SE"}, "ratePerSecond": 20, "binds": 2,
+        });
+        for (key, value) in more.as_object().expect("fields") {
+            spec[key] = value.clone();
+        }
+        serde_json::from_value(spec).expect("a spec")
+    }
+
+    fn report(binds: u16, failure: Option<Failure>) -> Report {
+        Report { binds, failure }
+    }
+
+    #[test]
+    fn a_failure_is_named_with_what_to_do() {
+        let said = |binds, failure| {
+            let (summary, verdict) = verdict(&spec(json!({})), &[report(binds, Some(failure))]);
+            assert!(!verdict.holds);
+            (summary, verdict.reason, verdict.message)
+        };
+        let (summary, reason, message) = said(0, Failure::Refused(14));
+        assert_eq!((summary.as_str(), reason), ("0/2", reasons::UPSTREAM_UNAVAILABLE));
+        assert_eq!(
+            message,
+            "0 of 2 binds stand: the upstream refused the bind (status 0x0000000E): check systemId and password in Secret sinch"
+        );
+        let (summary, reason, message) = said(1, Failure::Refused(5));
+        assert_eq!((summary.as_str(), reason), ("1/2", reasons::BINDS_MISSING));
+        assert!(message.contains("whether the upstream allows 2 binds"), "{message}");
+        assert!(said(0, Failure::Connect).2.contains("`upstream.smpp.host`"));
+        assert!(said(0, Failure::Tls).2.contains("`upstream.smpp.tls`"));
+        assert!(said(0, Failure::Lost).2.contains("tried again"));
+    }
+
+    #[test]
+    fn pods_add_up_and_those_that_were_killed_do_not_count() {
+        let two = spec(json!({"connector": {"replicas": 2}}));
+        let (one, none) = (report(1, None), report(0, Some(Failure::Connect)));
+        let of = |reports: &[Report]| {
+            let (summary, verdict) = verdict(&two, reports);
+            (summary, verdict.holds)
+        };
+        assert_eq!(of(&[one, one]), ("2/2".to_owned(), true));
+        assert_eq!(of(&[one]), ("1/2".to_owned(), false));
+        assert_eq!(of(&[none, none, one, one]), ("0/2".to_owned(), false), "the newest are those that live");
+        assert_eq!(of(&[report(9, None), one]), ("2/2".to_owned(), true), "never more than agreed");
+    }
+
+    #[test]
+    fn silence_and_maintenance_are_reasons_of_their_own() {
+        let reason = |spec: &SmsRouteSpec| verdict(spec, &[]).1.reason;
+        assert_eq!(reason(&spec(json!({}))), reasons::NOT_REPORTED);
+        let closed = spec(json!({"maintenance": {"closed": true, "message": "moving"}}));
+        assert_eq!(reason(&closed), reasons::MAINTENANCE);
+    }
+}

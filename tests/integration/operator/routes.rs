@@ -1,0 +1,114 @@
+//! What a route's status says of its upstream, and what keeps when its pods or its Secret change.
+use budstikke::crd::{SmsRoute, Tenant};
+use budstikke::store::upstream_reports::{self, Failure, Report};
+use budstikke::store::{self, Dsn};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::scene::{Scene, tenant};
+
+/// The route's own login, as its connector has it.
+async fn connector(scene: &Scene) -> PgPool {
+    let secret: Secret = scene.until("the connector's Secret", || scene.find("connector-main")).await;
+    let url = String::from_utf8(secret.data.expect("data")["database-url"].0.clone()).expect("text");
+    store::connect(&Dsn::parse(&url).expect("a URL"), 1, "test")
+}
+
+/// What the printer column shows of binds.
+async fn binds(scene: &Scene) -> Option<String> {
+    let route: SmsRoute = scene.find("main").await?;
+    Some(route.status?.connector?.summary)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_is_away_is_told_beside_ready() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let _operator = scene.operator("one");
+    scene.pods_come("connector-main").await;
+    scene.route_says("main", "Ready", "True", "Succeeded").await;
+    scene.route_says("main", "UpstreamReady", "False", "NotReported").await;
+    let connector = connector(&scene).await;
+    let tell = async |binds, failure| {
+        let report = Report { binds, failure };
+        upstream_reports::tell(&connector, Uuid::from_u128(1), report).await.expect("told");
+    };
+
+    tell(0, Some(Failure::Refused(14))).await;
+    let message = scene.route_says("main", "UpstreamReady", "False", "UpstreamUnavailable").await;
+    assert!(
+        message.contains("(status 0x0000000E): check systemId and password in Secret main-credentials"),
+        "{message}"
+    );
+    assert_eq!(binds(&scene).await.as_deref(), Some("0/2"));
+    assert_eq!(scene.route_says("main", "Ready", "True", "Succeeded").await, message, "the column says why");
+    scene.tenant_says("acme", "RoutesReady", "True", "Succeeded").await;
+
+    tell(2, None).await;
+    scene.route_says("main", "UpstreamReady", "True", "Succeeded").await;
+    assert_eq!(binds(&scene).await.as_deref(), Some("2/2"));
+    scene.route_says("main", "Ready", "True", "Succeeded").await;
+
+    // A pod that says nothing for three minutes.
+    let owner = scene.databases.data.pool("budstikke_owner");
+    let stale = "update upstream_report set reported_at = now() - interval '181 seconds'";
+    sqlx::query(stale).execute(&owner).await.expect("time goes by");
+    scene.route_says("main", "UpstreamReady", "False", "NotReported").await;
+    assert_eq!(binds(&scene).await.as_deref(), Some("0/2"));
+    let left: i64 = sqlx::query_scalar("select count(*) from upstream_report").fetch_one(&owner).await.expect("count");
+    assert_eq!(left, 0, "what is stale is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_tcp_is_not_compliant() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    let _operator = scene.operator("one");
+    let message = scene.route_says("main", "Compliant", "False", "PlainTcp").await;
+    assert!(message.contains("`upstream.smpp.tls.mode`"), "{message}");
+    scene.pods_come("connector-main").await;
+    scene.route_says("main", "Ready", "True", "Succeeded").await;
+    scene.change::<SmsRoute>("main", json!({"spec": {"upstream": {"smpp": {"tls": null}}}})).await;
+    scene.route_says("main", "Compliant", "True", "Succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_outstanding_receipts_outlives_the_secret() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    let _operator = scene.operator("one");
+    let before: Secret = scene.until("the connector's Secret", || scene.find("connector-main")).await;
+    scene.delete::<Secret>("connector-main").await;
+    let after = scene.until("another one", || async {
+        let found: Secret = scene.find("connector-main").await?;
+        (found.uid() != before.uid()).then_some(found)
+    });
+    let key = |secret: Secret| secret.data.expect("data")["tag-key"].0.clone();
+    assert_eq!(key(after.await), key(before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_number_of_pods_lets_all_old_ones_end_first() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    let _operator = scene.operator("one");
+    let pods = |deployment: Deployment| {
+        let spec = deployment.spec.expect("a spec");
+        assert_eq!(spec.strategy.and_then(|strategy| strategy.type_).as_deref(), Some("Recreate"));
+        let env = spec.template.spec.expect("a pod").containers[0].env.clone().expect("an environment");
+        env.into_iter().find(|env| env.name == "BUDSTIKKE_PODS").and_then(|env| env.value)
+    };
+    let before = scene.until("the connector", || scene.find("connector-main")).await;
+    assert_eq!(pods(before).as_deref(), Some("1"));
+    scene.change::<SmsRoute>("main", json!({"spec": {"connector": {"replicas": 2}}})).await;
+    let after = scene.until("two pods", || async {
+        let found: Deployment = scene.find("connector-main").await?;
+        (found.spec.as_ref()?.replicas == Some(2)).then_some(found)
+    });
+    assert_eq!(pods(after.await).as_deref(), Some("2"), "else old pods would stay, each with all binds");
+}
