@@ -1,6 +1,7 @@
 //! One route's connector: holds the binds to the upstream, and shares them among the tenants on the route.
 //!
 //! - `senders`: SMPP server for the tenants' senders. `exchange`, `credit`, `queue`: who may submit, and what waits.
+//!   `reply`: how they are answered.
 //! - `dispatch`, `brake`: sends what waits, in order and at the route's rate. `binds`, `upstream`: the client side.
 //! - `answers`, `owners`, `message_id`, `tag`: what became of a submit, and whose it is when its receipt comes.
 //! - `intake`, `delivery`: what the upstream brings. `receipt`, `receipts`, `batch`: receipts. `inbound`: SMS from handsets.
@@ -25,6 +26,7 @@ mod queue;
 mod receipt;
 mod receipts;
 mod report;
+mod reply;
 mod senders;
 mod tag;
 mod upstream;

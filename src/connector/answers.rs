@@ -1,12 +1,9 @@
 //! What became of each submit, told to its sender.
-use std::str::FromStr;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use rusmpp::pdus::SubmitSmResp;
-use rusmpp::types::COctetString;
-use rusmpp::{CommandStatus, Pdu};
+use rusmpp::CommandStatus;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -89,18 +86,16 @@ impl Answers {
             Outcome::WrittenUnanswered(_) => WRITTEN_UNANSWERED,
         };
         self.metrics.submit(status);
-        job.responder.refuse(status);
+        job.reply.refuse(status);
     }
 
     fn accepted(&self, job: Job, answer: &Answer) {
         let format = self.config.borrow().settings.id_format;
         let id = answer.message_id().map(|id| message_id::from_answer(id, format)).unwrap_or_default();
-        let mut response = SubmitSmResp::new(COctetString::from_str(&id).unwrap_or_default(), Vec::new());
-        response.push_tlv(job.tag);
         if !id.is_empty() {
-            self.memory.put((id, job.tag), job.seat.tenant);
+            self.memory.put((id.clone(), job.tag), job.seat.tenant);
         }
         self.metrics.submit(CommandStatus::EsmeRok);
-        job.responder.answer(CommandStatus::EsmeRok, Pdu::from(response));
+        job.reply.accept(&id, job.tag);
     }
 }

@@ -7,6 +7,9 @@
 //!
 //! Credit that nobody uses is taken back after [`UNUSED`]. The sender may not know that yet and still use it, so
 //! what was taken back is remembered as stale and honoured; only the room it took is free for others.
+//!
+//! A plain SMPP client knows nothing of demand and credit: each submit of it is its own demand of one. Where its turn is
+//! not now the submit is refused, but its place among the others stands: credit that comes by it waits for the next one.
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -36,15 +39,18 @@ struct Account {
     may_send: bool,
     bound: bool,
     demand: u32,
+    /// Submits of a plain client that were refused and are expected again.
+    refused: u32,
     credit: u32,
     stale: u32,
-    /// When credit was last given or used.
+    /// When credit was last given, used or missed.
     touched: Instant,
 }
 
 impl Account {
     fn wants(&self) -> bool {
-        self.may_send && self.bound && self.demand > self.credit.saturating_add(self.stale)
+        let waits = self.demand.saturating_add(self.refused);
+        self.may_send && self.bound && waits > self.credit.saturating_add(self.stale)
     }
 }
 
@@ -57,7 +63,7 @@ impl Ledger {
 
     /// Opens a tenant's account or changes its share. Without leave to send its credit is void.
     pub(super) fn share(&mut self, tenant: TenantId, weight: u32, may_send: bool, now: Instant) {
-        let fresh = Account { may_send, bound: false, demand: 0, credit: 0, stale: 0, touched: now };
+        let fresh = Account { may_send, bound: false, demand: 0, refused: 0, credit: 0, stale: 0, touched: now };
         self.fair.join(tenant, weight);
         self.accounts.entry(tenant).or_insert(fresh).may_send = may_send;
         if !may_send {
@@ -90,6 +96,18 @@ impl Ledger {
         }
         if let Some(account) = self.accounts.get_mut(&tenant) {
             account.demand = demand;
+            account.refused = 0;
+        }
+        self.settle(tenant);
+    }
+
+    /// Notes a submit of a plain client for which there is no credit: it has one more waiting than was known. The same
+    /// one may come again and again, so no more is believed than there can be credit.
+    pub(super) fn miss(&mut self, tenant: TenantId, now: Instant) {
+        let most = u32::try_from(self.most).unwrap_or(u32::MAX);
+        if let Some(account) = self.accounts.get_mut(&tenant) {
+            account.refused = account.refused.saturating_add(1).min(most);
+            account.touched = now;
         }
         self.settle(tenant);
     }
@@ -106,6 +124,7 @@ impl Ledger {
             return false;
         }
         account.demand = account.demand.saturating_sub(1);
+        account.refused = account.refused.saturating_sub(1);
         account.touched = now;
         self.settle(tenant);
         true
@@ -141,6 +160,9 @@ impl Ledger {
             if account.credit > 0 && idle >= UNUSED {
                 self.out -= account.credit as usize;
                 account.stale += std::mem::take(&mut account.credit);
+                // A plain client that does not come for it may never do so.
+                account.refused = 0;
+                changed.push(*tenant);
             } else if account.stale > 0 && idle >= STALE {
                 account.stale = 0;
                 changed.push(*tenant);
@@ -165,6 +187,7 @@ impl Ledger {
         if let Some(account) = self.accounts.get_mut(&tenant) {
             self.out -= std::mem::take(&mut account.credit) as usize;
             account.stale = 0;
+            account.refused = 0;
         }
     }
 

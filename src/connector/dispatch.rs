@@ -73,7 +73,7 @@ impl Dispatch {
         let (Some((bind, slot)), None) = (place, refusal) else {
             let status = refusal.unwrap_or(NOT_WRITTEN);
             self.metrics.submit(status);
-            return job.responder.refuse(status);
+            return job.reply.refuse(status);
         };
         if let Some(part) = part {
             parts.sent(part, bind);
@@ -103,7 +103,7 @@ struct Held(Option<Job>);
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(job) = self.0.take() {
-            job.responder.refuse(NOT_WRITTEN);
+            job.reply.refuse(NOT_WRITTEN);
         }
     }
 }

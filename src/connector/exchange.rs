@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credit::Ledger;
 use super::queue::{Queue, Turn};
+use super::reply::Reply;
 use crate::domain::TenantId;
 use crate::smpp::session::{Responder, Session};
 use crate::smpp::vendor::{DestinationTag, Flow, MessagePart, NO_CREDIT, NOT_WRITTEN, STALE_EPOCH};
@@ -27,7 +28,7 @@ pub(super) struct Job {
     /// The check of its destination.
     pub(super) tag: DestinationTag,
     /// How it is answered.
-    pub(super) responder: Responder,
+    pub(super) reply: Reply,
     /// When it came.
     pub(super) since: Instant,
     /// Its place in the order of coming.
@@ -54,6 +55,8 @@ pub(super) struct Seat {
     pub(super) id: SeatId,
     /// Cancelled when a newer sender took the place, or the tenant has no share any more.
     pub(super) lost: CancellationToken,
+    /// It has never spoken of demand: any SMPP client, and no sender of ours.
+    plain: bool,
 }
 
 /// Why a bind is refused.
@@ -108,6 +111,7 @@ struct Place {
     epoch: i64,
     session: Session,
     lost: CancellationToken,
+    plain: bool,
 }
 
 impl Exchange {
@@ -176,9 +180,9 @@ impl Exchange {
         state.numbers += 1;
         let number = state.numbers;
         let lost = CancellationToken::new();
-        state.seats.insert(tenant, Place { number, epoch, session, lost: lost.clone() });
+        state.seats.insert(tenant, Place { number, epoch, session, lost: lost.clone(), plain: true });
         state.ledger.bound(tenant, true);
-        Ok(Seat { id: SeatId { tenant, number }, lost })
+        Ok(Seat { id: SeatId { tenant, number }, lost, plain: true })
     }
 
     /// A sender's session is over. What it had waiting is not sent: it counts it as of unknown fate, and to send it
@@ -194,30 +198,34 @@ impl Exchange {
     /// Takes a submit, or refuses it at once.
     pub(super) fn submit(
         &self,
-        seat: SeatId,
+        seat: &Seat,
         submit: SubmitSm,
         part: Option<MessagePart>,
         tag: DestinationTag,
         responder: Responder,
     ) {
+        let (seat, plain) = (seat.id, seat.plain);
+        let reply = Reply::new(responder, plain);
         let mut state = self.state();
         let since = Instant::now();
         // Spent whatever comes of it: the sender has spent it too.
-        let spent = state.is_seated(seat) && state.ledger.spend(seat.tenant, since);
+        let spent = state.is_seated(seat) && state.spend(seat.tenant, plain, since);
         if let Some(status) = state.judge(seat).or_else(|| (!spent).then_some(NO_CREDIT)) {
-            return responder.refuse(status);
+            return reply.refuse(status);
         }
         let turn = state.queue.turn();
-        state.queue.put(seat.tenant, turn, Job { seat, submit, part, tag, responder, since, turn });
+        state.queue.put(seat.tenant, turn, Job { seat, submit, part, tag, reply, since, turn });
         drop(state);
         self.arrived.notify_one();
     }
 
-    /// Notes how much a sender has waiting.
-    pub(super) fn demand(&self, seat: SeatId, demand: u32) {
+    /// Notes how much a sender has waiting. Who says so is a sender of ours from now on, and no plain client.
+    pub(super) fn demand(&self, seat: &mut Seat, demand: u32) {
+        seat.plain = false;
         let mut state = self.state();
-        if state.is_seated(seat) {
-            state.ledger.demand(seat.tenant, demand);
+        if let Some(place) = state.seats.get_mut(&seat.id.tenant).filter(|place| place.number == seat.id.number) {
+            place.plain = false;
+            state.ledger.demand(seat.id.tenant, demand);
             state.grant();
         }
     }
@@ -240,7 +248,7 @@ impl Exchange {
     pub(super) fn put_back(&self, job: Job) {
         let mut state = self.state();
         if let Some(status) = state.judge(job.seat) {
-            return job.responder.refuse(status);
+            return job.reply.refuse(status);
         }
         state.queue.put(job.seat.tenant, job.turn, job);
         drop(state);
@@ -268,9 +276,11 @@ impl Exchange {
         }
     }
 
-    /// The session of a tenant's sender, if it is bound here.
-    pub(super) fn session(&self, tenant: TenantId) -> Option<Session> {
-        self.state().seats.get(&tenant).map(|place| place.session.clone()).filter(Session::is_open)
+    /// The session of a tenant's sender, if it is bound here, and whether that is a plain client.
+    pub(super) fn session(&self, tenant: TenantId) -> Option<(Session, bool)> {
+        let state = self.state();
+        let place = state.seats.get(&tenant).filter(|place| place.session.is_open())?;
+        Some((place.session.clone(), place.plain))
     }
 
     /// Gives and takes nothing more. What waits is refused: nothing of it was written.
@@ -278,7 +288,7 @@ impl Exchange {
         let mut state = self.state();
         state.closed = true;
         for job in state.queue.drain_all() {
-            job.responder.refuse(NOT_WRITTEN);
+            job.reply.refuse(NOT_WRITTEN);
         }
     }
 
@@ -321,8 +331,21 @@ impl State {
         }
     }
 
+    /// Uses a credit of a tenant's; a plain client is given what it has a turn for just now.
+    fn spend(&mut self, tenant: TenantId, plain: bool, now: Instant) -> bool {
+        if self.ledger.spend(tenant, now) {
+            return true;
+        }
+        if plain {
+            self.ledger.miss(tenant, now);
+            self.grant();
+        }
+        plain && self.ledger.spend(tenant, now)
+    }
+
+    /// Plain clients are told nothing: they would take it for a mistake.
     fn say(&self, tenant: TenantId, flow: Flow) {
-        if let Some(place) = self.seats.get(&tenant) {
+        if let Some(place) = self.seats.get(&tenant).filter(|place| !place.plain) {
             // A session that takes nothing more is about to leave.
             let _ = place.session.notify(flow);
         }
@@ -339,7 +362,10 @@ impl State {
 
     fn refuse_queued(&mut self, tenant: TenantId, status: CommandStatus) {
         for job in self.queue.drain(tenant) {
-            job.responder.refuse(status);
+            job.reply.refuse(status);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

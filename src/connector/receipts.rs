@@ -80,8 +80,8 @@ impl Receipts {
             return Some(ReceiptPath::UnderWay);
         }
         let session = self.owner(&receipt).await?.and_then(|owner| self.exchange.session(owner));
-        if let Some(session) = session
-            && taken_by_sender(&session, &receipt).await
+        if let Some((session, plain)) = session
+            && taken_by_sender(&session, deliver(&receipt, plain)).await
         {
             self.memory.remove(&receipt.key);
             return Some(ReceiptPath::Sender);
@@ -130,13 +130,13 @@ fn heard<T>(answer: Result<T, store::Error>) -> Option<T> {
     answer.inspect_err(|error| tracing::warn!(%error, "receipts wait")).ok()
 }
 
-async fn taken_by_sender(session: &Session, receipt: &Receipt) -> bool {
-    let outcome = timeout(SENDER, session.request(deliver(receipt))).await;
+async fn taken_by_sender(session: &Session, receipt: DeliverSm) -> bool {
+    let outcome = timeout(SENDER, session.request(receipt)).await;
     matches!(outcome, Ok(Outcome::Answered(answer)) if answer.is_ok())
 }
 
-/// The receipt as senders read it: everything in parameters, nothing personal.
-fn deliver(receipt: &Receipt) -> DeliverSm {
+/// The receipt as senders read it: everything in parameters, nothing personal. A plain client has those of the standard.
+fn deliver(receipt: &Receipt, plain: bool) -> DeliverSm {
     let mut pdu = DeliverSm::builder().esm_class(0x04.into()).build();
     pdu.push_tlv(Tlv::ReceiptedMessageId(COctetString::from_str(&receipt.key.0).unwrap_or_default()));
     pdu.push_tlv(Tlv::MessageState(match receipt.state {
@@ -151,7 +151,9 @@ fn deliver(receipt: &Receipt) -> DeliverSm {
         let code = u16::try_from(error).unwrap_or(u16::MAX);
         pdu.push_tlv(Tlv::NetworkErrorCode(NetworkErrorCode::new(ErrorCodeNetworkType::SmppError, code)));
     }
-    pdu.push_tlv(receipt.key.1);
-    pdu.push_tlv(DoneAt(receipt.done_at.as_millisecond()));
+    if !plain {
+        pdu.push_tlv(receipt.key.1);
+        pdu.push_tlv(DoneAt(receipt.done_at.as_millisecond()));
+    }
     pdu
 }

@@ -1,5 +1,6 @@
 //! The server side: tenants' senders bind here, over mutual TLS. Who they are stands in their certificates and nowhere
-//! else; of two senders of one tenant the one with the newer epoch stays.
+//! else; of two senders of one tenant the one with the newer epoch stays. Any SMPP client that has the certificate may bind
+//! as well: see `reply`, and `credit` for how it shares the route.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ impl Service for Senders {
     }
 
     async fn serve(&self, sender: Sender, session: Session, mut incoming: Incoming) {
-        let Ok(seat) = self.exchange.sit(sender.tenant, sender.epoch, session.clone()) else {
+        let Ok(mut seat) = self.exchange.sit(sender.tenant, sender.epoch, session.clone()) else {
             // A newer one came between its bind and now.
             return session.unbind(FAREWELL).await;
         };
@@ -76,11 +77,11 @@ impl Service for Senders {
                     Some(Event::Request(Request { pdu: Pdu::SubmitSm(submit), responder })) => {
                         let part = MessagePart::find(submit.tlvs());
                         let tag = self.key.tag(submit.destination_addr.as_str());
-                        self.exchange.submit(seat.id, submit, part, tag, responder);
+                        self.exchange.submit(&seat, submit, part, tag, responder);
                     }
                     Some(Event::Request(request)) => request.responder.refuse(CommandStatus::EsmeRinvcmdid),
                     Some(Event::Notice(pdu)) => if let Some(Flow::Demand(demand)) = Flow::read(&pdu) {
-                        self.exchange.demand(seat.id, demand);
+                        self.exchange.demand(&mut seat, demand);
                     },
                     None => break,
                 },

@@ -19,7 +19,9 @@ pub(super) fn policy(
     egress: Vec<NetworkPolicyEgressRule>,
 ) -> NetworkPolicy {
     let health = NetworkPolicyIngressRule { ports: Some(vec![tcp(HEALTH_PORT)]), from: None };
-    let names = NetworkPolicyEgressRule { ports: Some(vec![port(53, "UDP"), tcp(53)]), to: None };
+    // 5353 where the pods of the DNS listen there, since policies look at what a Service's address was translated to.
+    let names = [53, 5353].into_iter().flat_map(|number| [port(number, "UDP"), tcp(number)]).collect();
+    let names = NetworkPolicyEgressRule { ports: Some(names), to: None };
     NetworkPolicy {
         metadata,
         spec: Some(NetworkPolicySpec {

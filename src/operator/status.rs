@@ -21,7 +21,9 @@ use crate::crd::{
 
 const MANAGER: &str = "budstikke-operator/status";
 /// Conditions whose turns are told as events.
-const TOLD: &[&str] = &[types::READY, types::ACTIVE, types::STALLED, types::SUSPENDED];
+const TOLD: &[&str] = &[types::READY, types::ACTIVE, types::UPSTREAM_READY, types::STALLED, types::SUSPENDED];
+/// Of these, the ones that are good when True.
+const GOOD: &[&str] = &[types::READY, types::ACTIVE, types::UPSTREAM_READY];
 /// The three that summarise the others.
 const SUMMARY: &[&str] = &[types::READY, types::RECONCILING, types::STALLED];
 
@@ -139,7 +141,7 @@ fn turned<'a>(before: &[Condition], now: &'a [Condition]) -> impl Iterator<Item 
 }
 
 async fn tell<K: Resource<DynamicType = ()>>(scope: &Scope, object: &K, condition: &Condition) {
-    let good = (condition.status == "True") == [types::READY, types::ACTIVE].contains(&condition.type_.as_str());
+    let good = (condition.status == "True") == GOOD.contains(&condition.type_.as_str());
     let event = Event {
         type_: if good { EventType::Normal } else { EventType::Warning },
         reason: condition.reason.clone(),

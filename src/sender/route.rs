@@ -49,6 +49,8 @@ impl Route {
         self.session = Some(session);
         (self.credits, self.told) = (0, 0);
         (self.paused_until, self.trouble_until, self.starving_since) = (None, None, None);
+        // So that the connector knows who it has to do with, and wakes us.
+        self.tell(0);
     }
 
     pub(super) fn down(&mut self) {

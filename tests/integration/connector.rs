@@ -1,5 +1,6 @@
 //! The connector between real parts: PostgreSQL with its functions, mutual TLS, the simulator as upstream.
 mod flow;
+mod peers;
 mod receipts;
 mod report;
 mod stage;

@@ -12,7 +12,6 @@ mod keyring;
 mod manifests;
 mod migrate;
 mod operator;
-mod peers;
 mod receipts;
 mod sender;
 mod support;

@@ -4,9 +4,10 @@ const A: TenantId = TenantId(1);
 const B: TenantId = TenantId(2);
 const C: TenantId = TenantId(3);
 
-/// A route of 20/s (ten places) and senders that submit at once whatever they have credit for.
+/// A route of 20/s (ten places) and senders that submit at once whatever they have credit for; one may be a plain client.
 struct Route {
     ledger: Ledger,
+    plain: Option<TenantId>,
     now: Instant,
     waiting: Vec<TenantId>,
     sent: Vec<TenantId>,
@@ -21,11 +22,14 @@ impl Route {
             ledger.share(*tenant, *weight, true, now);
             ledger.bound(*tenant, true);
         }
-        Self { ledger, now, waiting: Vec::new(), sent: Vec::new() }
+        Self { ledger, plain: None, now, waiting: Vec::new(), sent: Vec::new() }
     }
 
     fn grant(&mut self) {
         for (tenant, credit) in self.ledger.grant(self.waiting.len(), self.now) {
+            if self.plain == Some(tenant) {
+                continue;
+            }
             for _ in 0..credit {
                 assert!(self.ledger.spend(tenant, self.now));
                 self.waiting.push(tenant);
@@ -43,6 +47,20 @@ impl Route {
             }
             self.now += Duration::from_millis(50);
         }
+    }
+
+    /// A submit of the plain client; whether it was taken.
+    fn submit_plainly(&mut self, tenant: TenantId) -> bool {
+        self.plain = Some(tenant);
+        if !self.ledger.spend(tenant, self.now) {
+            self.ledger.miss(tenant, self.now);
+            self.grant();
+            if !self.ledger.spend(tenant, self.now) {
+                return false;
+            }
+        }
+        self.waiting.push(tenant);
+        true
     }
 
     fn count(&self, tenant: TenantId, from: usize) -> usize {
@@ -162,4 +180,58 @@ fn a_fast_route_grants_in_chunks() {
         route.ledger.spend(A, route.now);
     }
     assert_eq!(route.ledger.grant(0, route.now).get(&A), Some(&500));
+}
+
+#[test]
+fn a_plain_client_is_taken_where_there_is_room_and_refused_beyond() {
+    let mut route = Route::new(&[(A, 1)]);
+    assert!(route.submit_plainly(A));
+    assert_eq!((route.ledger.wanting(), route.ledger.out()), (0, 0), "one is asked for and used at once");
+    route.waiting.clear();
+    let taken: Vec<_> = (0..30).map(|_| route.submit_plainly(A)).collect();
+    assert_eq!(taken.iter().filter(|taken| **taken).count(), 10);
+    assert!(taken[..10].iter().all(|taken| *taken), "the first ones");
+}
+
+#[test]
+fn a_plain_client_that_tries_again_has_its_share_beside_a_sender() {
+    let mut route = Route::new(&[(A, 1), (B, 1)]);
+    route.ledger.demand(B, 10_000);
+    route.send(40);
+    for _ in 0..200 {
+        route.submit_plainly(A);
+        route.send(1);
+    }
+    let a = route.count(A, 40);
+    assert!((90..=105).contains(&a), "{a} of 200");
+}
+
+#[test]
+fn a_plain_client_that_does_not_come_again_holds_nothing_for_long() {
+    let mut route = Route::new(&[(A, 1), (B, 1)]);
+    route.ledger.demand(B, 10_000);
+    route.send(40);
+    // Far more often than there can be credit.
+    while route.waiting.len() < 10 {
+        route.grant();
+    }
+    assert!((0..1_000).all(|_| !route.submit_plainly(A)));
+    route.send(20);
+    assert!(route.ledger.out() > 0, "its turn came, and it was not there");
+    route.now += UNUSED;
+    route.ledger.reclaim(route.now);
+    route.now += STALE;
+    route.ledger.reclaim(route.now);
+    let before = route.sent.len();
+    route.send(40);
+    assert_eq!((route.count(B, before), route.ledger.wanting(), route.ledger.out()), (40, 1, 0));
+}
+
+#[test]
+fn a_plain_client_that_speaks_of_demand_is_one_no_more() {
+    let mut route = Route::new(&[(A, 1)]);
+    assert_eq!((0..11).filter(|_| route.submit_plainly(A)).count(), 10);
+    assert_eq!(route.ledger.wanting(), 1, "the eleventh is expected again");
+    route.ledger.demand(A, 1);
+    assert_eq!(route.ledger.grant(0, route.now), HashMap::from([(A, 1)]), "what it says counts, and nothing else");
 }

@@ -49,7 +49,7 @@ pub(super) struct Stage {
     pub(super) config: watch::Sender<Arc<ConnectorConfig>>,
     pub(super) running: Running,
     pub(super) metrics: Registry,
-    port: u16,
+    pub(super) port: u16,
     authority: Authority,
 }
 
@@ -117,9 +117,14 @@ impl Stage {
         self.bind_as(tenant, &format!("t{tenant}"), epoch).await
     }
 
+    /// What a tenant's sender shows, and whom it trusts.
+    pub(super) fn client(&self, tenant: TenantId) -> Identity {
+        identity(&self.authority, &Leaf::Client(format!("sender-{tenant}")))
+    }
+
     /// Binds with a tenant's certificate, saying something else.
     pub(super) async fn bind_as(&self, tenant: TenantId, system_id: &str, epoch: i64) -> Result<Sender, BindError> {
-        let identity = identity(&self.authority, &Leaf::Client(format!("sender-{tenant}")));
+        let identity = self.client(tenant);
         let target = Target {
             host: "127.0.0.1".to_owned(),
             port: self.port,
@@ -139,6 +144,8 @@ impl Stage {
         let stream = client::connect(&target).await.expect("a connection");
         let (session, mut incoming) =
             client::bind(stream, BindKind::Transceiver, &credentials, PATIENCE, options).await?;
+        // A sender, and no plain client. Fails when the session is over, which is for the test to see.
+        let _ = session.notify(Flow::Demand(0));
         let state = Arc::new(State::default());
         let (handle, shared) = (session.clone(), Arc::clone(&state));
         tokio::spawn(async move {

@@ -16,7 +16,7 @@ async fn smsc(options: Options) -> Smsc {
 }
 
 /// Sends again what was not written, as a sender does, until all of `count` are accepted or of unknown fate.
-async fn send_all(sender: &Sender, count: usize) -> Vec<Outcome> {
+pub(super) async fn send_all(sender: &Sender, count: usize) -> Vec<Outcome> {
     let mut settled = 0;
     sender.send_plain(count);
     until("all submits", async || {

@@ -1,5 +1,5 @@
 //! A connector as a sender sees one: mutual TLS, epochs, credit, wake-ups, answers and receipts as a test wants them.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,6 +41,8 @@ pub(crate) struct State {
     /// Credit a session may hold.
     pub(crate) window: u32,
     sessions: HashMap<TenantId, (i64, Session)>,
+    /// Those who have spoken of demand; the others are plain clients to a connector, which are told nothing.
+    senders: HashSet<TenantId>,
     count: u64,
     /// Receipts that the sender would not take.
     pub(crate) refused_receipts: u64,
@@ -49,7 +51,11 @@ pub(crate) struct State {
 impl State {
     /// No sender is bound.
     pub(crate) fn is_unbound(&self) -> bool {
-        self.sessions.values().all(|(_, session)| !session.is_open())
+        self.senders().all(|session| !session.is_open())
+    }
+
+    fn senders(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().filter(|(tenant, _)| self.senders.contains(tenant)).map(|(_, (_, session))| session)
     }
 }
 
@@ -70,6 +76,7 @@ impl Connector {
             written: Vec::new(),
             window,
             sessions: HashMap::new(),
+            senders: HashSet::new(),
             count: 0,
             refused_receipts: 0,
         };
@@ -101,7 +108,7 @@ impl Connector {
 
     /// Says to every sender that something was queued.
     pub(crate) fn wake(&self) {
-        for (_, session) in self.state().sessions.values() {
+        for session in self.state().senders() {
             let _ = session.notify(Flow::Wake);
         }
     }
@@ -147,10 +154,12 @@ impl Service for StandIn {
     }
 
     async fn serve(&self, (tenant, epoch): Self::Identity, session: Session, mut incoming: Incoming) {
-        if let Some((_, older)) =
-            self.state.lock().expect("the state").sessions.insert(tenant, (epoch, session.clone()))
         {
-            older.close();
+            let mut state = self.state.lock().expect("the state");
+            state.senders.remove(&tenant);
+            if let Some((_, older)) = state.sessions.insert(tenant, (epoch, session.clone())) {
+                older.close();
+            }
         }
         let (mut demand, mut credit, mut open) = (0_u32, 0_u32, Vec::new());
         while let Some(event) = incoming.next().await {
@@ -158,6 +167,7 @@ impl Service for StandIn {
                 Event::Notice(pdu) => {
                     if let Some(Flow::Demand(now)) = Flow::read(&pdu) {
                         demand = now;
+                        self.state.lock().expect("the state").senders.insert(tenant);
                         if now == 0 {
                             credit = 0;
                         }

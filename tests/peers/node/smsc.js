@@ -1,12 +1,14 @@
-// An SMSC made of the npm package `smpp`: answers submits with hexadecimal ids, sends receipts whose text has the id in
-// decimal, then an inbound message. Prints the port it listens on. With KEY and CERT (files) it speaks TLS.
+// An SMSC made of the npm package `smpp`: answers submits with hexadecimal ids in capitals, sends receipts whose text has the
+// id in decimal and whose parameter has it in small letters, then an inbound message to 1204. Listens on PORT; says on
+// standard error what it takes. With KEY and CERT (files) it speaks TLS.
 'use strict'
 const fs = require('fs')
 const smpp = require('smpp')
 
-const { KEY, CERT } = process.env
+const { PORT, KEY, CERT } = process.env
 const tls = KEY ? { key: fs.readFileSync(KEY), cert: fs.readFileSync(CERT) } : {}
-let last = 0x3b9aca00
+// Not the same ids again when it is started again.
+let last = Date.now() * 256
 
 const server = smpp.createServer(tls, (session) => {
   session.on('error', () => session.close())
@@ -22,23 +24,28 @@ const server = smpp.createServer(tls, (session) => {
   })
   session.on('submit_sm', (pdu) => {
     const id = ++last
-    session.send(pdu.response({ message_id: id.toString(16) }))
-    const text = pdu.short_message.message.toString()
+    const { message, udh } = pdu.short_message
+    const text = message.toString()
+    const header = (udh || []).map((element) => element.toString('hex')).join('')
+    // Parameters that are not in its tables have numbers for names.
+    const unknown = Object.keys(pdu).filter((name) => /^\d+$/.test(name)).length
+    const hex = id.toString(16)
+    console.error(`submit_sm '${text}' with header ${header} and ${unknown} unknown parameters, and return message id ${hex}`)
+    session.send(pdu.response({ message_id: hex.toUpperCase() }))
     session.deliver_sm({
       esm_class: smpp.ESM_CLASS.MC_DELIVERY_RECEIPT,
       source_addr: pdu.destination_addr,
       destination_addr: pdu.source_addr,
       short_message: `id:${id} sub:001 dlvrd:001 submit date:2601010000 done date:2601010000 stat:DELIVRD err:000 text:${text}`,
-      receipted_message_id: id.toString(16),
+      receipted_message_id: hex,
       message_state: smpp.MESSAGE_STATE.DELIVERED
     }, (answer) => {
-      // Told apart from the receipt by esm_class; says what became of it.
       session.deliver_sm({
         source_addr: pdu.destination_addr,
-        destination_addr: pdu.source_addr,
+        destination_addr: '1204',
         short_message: `receipt answered with ${answer.command_status}`
       })
     })
   })
 })
-server.listen(0, '127.0.0.1', () => console.log(server.address().port))
+server.listen(Number(PORT), '127.0.0.1', () => console.error('listening'))
