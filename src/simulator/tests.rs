@@ -188,18 +188,21 @@ async fn who_goes_waits_for_no_answer_any_more() {
     let smsc = smsc(Change { latency_ms: Some(60_000), ..Change::default() }).await;
     let (session, _incoming) = bind(&smsc, BindKind::Transceiver).await.expect("a session");
     let _pending = session.reserve().await.expect("an open session").send(submit());
-    while smsc.stats().unanswered == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let unanswered = async |wanted: usize| {
+        let counted = async {
+            while smsc.stats().unanswered != wanted {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let seen = timeout(LONG, counted).await;
+        seen.unwrap_or_else(|_| panic!("{} instead of {wanted}", smsc.stats().unanswered));
+    };
+    unanswered(1).await;
     smsc.behave(&Change { stall: Some(true), ..Change::default() });
     let _pending = session.reserve().await.expect("an open session").send(submit());
-    while smsc.stats().unanswered == 1 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    unanswered(2).await;
     session.close();
-    while smsc.stats().unanswered > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    unanswered(0).await;
 }
 
 #[tokio::test]
@@ -244,12 +247,15 @@ async fn a_changed_password_is_asked_of_new_binds() {
     bind(&smsc, BindKind::Transceiver).await.expect("the new one");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_unbind_frees_the_place_before_it_is_answered() {
     let smsc = Smsc::start(Options { max_binds: 1, ..Options::default() }).await.expect("an SMSC");
-    for round in 0..100 {
+    smsc.behave(&Change { receipts: Some(Receipts::None), ..Change::default() });
+    for round in 0..2_000 {
         let bound = bind(&smsc, BindKind::Transceiver).await;
         let (session, _incoming) = bound.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        // Known to the SMSC as soon as it has answered something.
+        send(&session).await;
         session.unbind(LONG).await;
         session.closed().await;
     }
