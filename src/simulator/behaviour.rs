@@ -1,6 +1,8 @@
 //! How the SMSC behaves; everything here can be changed while it runs.
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Secret;
+
 /// What becomes of accepted messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -100,6 +102,8 @@ pub struct Change {
     pub stall: Option<bool>,
     /// See [`Behaviour::latch`].
     pub latch: Option<bool>,
+    /// From now on the password of a bind; binds that stand stay. Never told again, unlike the rest.
+    pub password: Option<Secret>,
     /// Drop every connection now, without a word.
     #[serde(default)]
     pub drop_connections: bool,

@@ -59,7 +59,10 @@ pub struct Stats {
     pub refused: u64,
     /// Submits that were not answered.
     pub stalled: u64,
-    /// The most submits that any second held, wherever it began.
+    /// Submits that wait for their answers now, on all binds.
+    pub unanswered: usize,
+    /// The most submits that any second held for certain, wherever it began. What came while nothing was read, since this
+    /// machine was busy elsewhere, may have come at any moment of that time: see [`Record::awake`].
     pub busiest_second: usize,
     /// Submits in each of the last 120 seconds, the present one last.
     pub submitted_per_second: Vec<u64>,
@@ -93,7 +96,9 @@ pub(super) struct Record {
     submits: VecDeque<Submit>,
     most: usize,
     begun: Instant,
-    /// When the submits of the last second came.
+    /// When it was last certain that nothing waits to be read.
+    awake: Instant,
+    /// When the submits of the last second came at the earliest.
     second: VecDeque<Instant>,
     /// Submits by second since the beginning, the last ones.
     series: VecDeque<(u64, u64)>,
@@ -106,18 +111,34 @@ impl Record {
             submits: VecDeque::new(),
             most,
             begun: Instant::now(),
+            awake: Instant::now(),
             second: VecDeque::new(),
             series: VecDeque::new(),
         }
     }
 
-    /// Counts one that has come; gives how many the second now ending holds, this one included.
+    /// Notes that what has come until now has been read. To be called every few milliseconds: a stall then shows as
+    /// the time since.
+    pub(super) fn awake(&mut self) {
+        self.awake_at(Instant::now());
+    }
+
+    /// See [`Record::awake`].
+    pub(super) fn awake_at(&mut self, now: Instant) {
+        self.awake = now;
+    }
+
+    /// Counts one that has come; gives how many the second now ending holds for certain, this one included.
     pub(super) fn came(&mut self, system_id: &str) -> usize {
-        let now = Instant::now();
+        self.came_at(system_id, Instant::now())
+    }
+
+    /// See [`Record::came`].
+    pub(super) fn came_at(&mut self, system_id: &str, now: Instant) -> usize {
         while self.second.front().is_some_and(|then| now.duration_since(*then) >= Duration::from_secs(1)) {
             self.second.pop_front();
         }
-        self.second.push_back(now);
+        self.second.push_back(self.awake.min(now));
         let busy = self.second.len();
         self.stats.busiest_second = self.stats.busiest_second.max(busy);
         let second = self.begun.elapsed().as_secs();

@@ -3,7 +3,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::behaviour::{Behaviour, Change, Receipts};
@@ -25,11 +25,14 @@ use super::control::{self, Inbound};
 use super::outbox::{Fate, Outbox, Parcel};
 use super::record::{Record, Stats, Submit, now_ms};
 use super::{Error, StopOnDrop};
+use crate::domain::Secret;
 use crate::smpp::server::{self, BindRequest, Limits, Peer, Service};
 use crate::smpp::session::{self, Event, Incoming, Responder, Session};
 
 /// Systems that may bind; the last resort against filling the memory when anybody is let in.
 const SYSTEMS: usize = 1_000;
+/// Between two looks at whether this process gets its time.
+const AWAKE: Duration = Duration::from_millis(10);
 
 /// How to start.
 #[derive(Debug, Clone, clap::Args)]
@@ -125,15 +128,18 @@ impl Smsc {
             record: Mutex::new(Record::new(options.record)),
             behaviour: watch::Sender::new(options.behaviour.clone()),
             outboxes: Mutex::new(HashMap::new()),
-            binds: AtomicUsize::new(0),
+            password: Mutex::new(options.password.clone().map(Secret::new)),
+            places: Mutex::new(HashMap::new()),
             sessions: AtomicU64::new(0),
             messages: AtomicU64::new(1_000_000_000),
             options,
             tls,
             stop: stop.clone(),
         });
-        let mut tasks =
-            vec![tokio::spawn(server::serve(listener, limits, Arc::new(Arc::clone(&centre)), stop.clone()))];
+        let mut tasks = vec![
+            tokio::spawn(server::serve(listener, limits, Arc::new(Arc::clone(&centre)), stop.clone())),
+            tokio::spawn(Arc::clone(&centre).stay_awake()),
+        ];
         let mut control = None;
         if let Some(wanted) = control_address {
             let (listener, bound) = listen(wanted).await?;
@@ -209,7 +215,10 @@ pub(super) struct Centre {
     behaviour: watch::Sender<Behaviour>,
     record: Mutex<Record>,
     outboxes: Mutex<HashMap<String, Arc<Outbox>>>,
-    binds: AtomicUsize,
+    /// What a bind must say now; anything without.
+    password: Mutex<Option<Secret>>,
+    /// The binds that were let in, each with its session once it is served.
+    places: Mutex<HashMap<u64, Option<Session>>>,
     sessions: AtomicU64,
     messages: AtomicU64,
     stop: CancellationToken,
@@ -219,12 +228,13 @@ pub(super) struct Centre {
 #[derive(Debug)]
 pub(super) struct Bound {
     centre: Arc<Centre>,
+    number: u64,
     system_id: String,
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        self.centre.binds.fetch_sub(1, Ordering::Relaxed);
+        self.centre.places().remove(&self.number);
         self.centre.record().system(&self.system_id).binds -= 1;
     }
 }
@@ -257,9 +267,9 @@ impl Service for Arc<Centre> {
     }
 
     async fn serve(&self, bound: Bound, session: Session, incoming: Incoming) {
-        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
         let Some(outbox) = self.outbox(&bound.system_id) else { return };
-        outbox.add_session(number, &session);
+        self.places().insert(bound.number, Some(session.clone()));
+        outbox.add_session(bound.number, &session);
         let mut desk = Desk {
             centre: self,
             system_id: &bound.system_id,
@@ -268,7 +278,7 @@ impl Service for Arc<Centre> {
             stalled: Vec::new(),
         };
         let _ = self.stop.run_until_cancelled(desk.work(incoming)).await;
-        outbox.remove_session(number);
+        outbox.remove_session(bound.number);
         session.close();
     }
 }
@@ -282,23 +292,41 @@ impl Centre {
         self.outboxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn places(&self) -> MutexGuard<'_, HashMap<u64, Option<Session>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn password(&self) -> MutexGuard<'_, Option<Secret>> {
+        self.password.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the record tell a rush from submits that waited until this process was given its time.
+    async fn stay_awake(self: Arc<Self>) {
+        let mut ticks = interval(AWAKE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.record().awake();
+        }
+    }
+
     fn judge_bind(self: &Arc<Self>, bind: &BindRequest) -> Result<Bound, CommandStatus> {
-        let wrong = |wanted: &Option<String>, given: &str| wanted.as_deref().is_some_and(|wanted| wanted != given);
+        let given = &bind.credentials;
         if self.behaviour.borrow().latch {
             return Err(CommandStatus::EsmeRbindfail);
         }
-        if wrong(&self.options.system_id, &bind.credentials.system_id) {
+        if self.options.system_id.as_ref().is_some_and(|wanted| *wanted != given.system_id) {
             return Err(CommandStatus::EsmeRinvsysid);
         }
-        if wrong(&self.options.password, bind.credentials.password.expose()) {
+        if self.password().as_ref().is_some_and(|wanted| *wanted != given.password) {
             return Err(CommandStatus::EsmeRinvpaswd);
         }
-        let most = self.options.max_binds;
-        let one_more = |binds| (binds < most).then_some(binds + 1);
-        self.binds
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .map_err(|_| CommandStatus::EsmeRbindfail)?;
-        Ok(Bound { centre: Arc::clone(self), system_id: bind.credentials.system_id.clone() })
+        let mut places = self.places();
+        if taken(&places) >= self.options.max_binds {
+            return Err(CommandStatus::EsmeRbindfail);
+        }
+        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+        places.insert(number, None);
+        Ok(Bound { centre: Arc::clone(self), number, system_id: given.system_id.clone() })
     }
 
     /// The outbox of a system, made at its first bind; `None` for one system too many.
@@ -333,7 +361,7 @@ impl Centre {
 
     pub(super) fn stats(&self) -> Stats {
         let waiting = self.outboxes().values().map(|outbox| outbox.waiting()).sum();
-        Stats { binds: self.binds.load(Ordering::Relaxed), waiting, ..self.record().stats() }
+        Stats { binds: taken(&self.places()), waiting, ..self.record().stats() }
     }
 
     pub(super) fn submits(&self, number: u64) -> Vec<Submit> {
@@ -345,6 +373,9 @@ impl Centre {
     }
 
     pub(super) fn behave(&self, change: &Change) {
+        if let Some(password) = &change.password {
+            *self.password() = Some(password.clone());
+        }
         self.behaviour.send_modify(|behaviour| behaviour.apply(change));
         if change.drop_connections {
             for outbox in self.outboxes().values() {
@@ -415,6 +446,12 @@ impl Centre {
     }
 }
 
+/// How many binds stand. One that has said unbind does so no longer, though its session is not over yet: whoever was told
+/// that it is gone may bind in its place.
+fn taken(places: &HashMap<u64, Option<Session>>) -> usize {
+    places.values().filter(|session| session.as_ref().is_none_or(Session::is_open)).count()
+}
+
 /// What one session is busy with.
 struct Desk<'a> {
     centre: &'a Centre,
@@ -424,6 +461,12 @@ struct Desk<'a> {
     answers: VecDeque<(Instant, Responder, Verdict)>,
     /// Submits taken while stalling; answered when that ends.
     stalled: Vec<(Responder, Verdict)>,
+}
+
+impl Drop for Desk<'_> {
+    fn drop(&mut self) {
+        self.centre.record().stats.unanswered -= self.answers.len() + self.stalled.len();
+    }
 }
 
 impl Desk<'_> {
@@ -442,6 +485,7 @@ impl Desk<'_> {
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     if let Some((_, responder, verdict)) = self.answers.pop_front() {
+                        self.centre.record().stats.unanswered -= 1;
                         answer(responder, verdict);
                     }
                 }
@@ -467,10 +511,12 @@ impl Desk<'_> {
                 self.centre.settled(Fate::Lost);
             }
         }
+        if latency.is_zero() && self.answers.is_empty() && !behaviour.stall {
+            return answer(responder, verdict);
+        }
+        self.centre.record().stats.unanswered += 1;
         if behaviour.stall {
             self.stalled.push((responder, verdict));
-        } else if latency.is_zero() && self.answers.is_empty() {
-            answer(responder, verdict);
         } else {
             self.answers.push_back((Instant::now() + latency, responder, verdict));
         }

@@ -177,8 +177,32 @@ async fn what_was_stalled_is_answered_when_that_ends() {
     while smsc.stats().stalled == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    assert_eq!(smsc.stats().unanswered, 1);
     smsc.behave(&Change { stall: Some(false), ..Change::default() });
     assert!(matches!(pending.await, Outcome::Answered(_)));
+    assert_eq!(smsc.stats().unanswered, 0);
+}
+
+#[tokio::test]
+async fn who_goes_waits_for_no_answer_any_more() {
+    let smsc = smsc(Change { latency_ms: Some(60_000), ..Change::default() }).await;
+    let (session, _incoming) = bind(&smsc, BindKind::Transceiver).await.expect("a session");
+    let _pending = session.reserve().await.expect("an open session").send(submit());
+    let unanswered = async |wanted: usize| {
+        let counted = async {
+            while smsc.stats().unanswered != wanted {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let seen = timeout(LONG, counted).await;
+        seen.unwrap_or_else(|_| panic!("{} instead of {wanted}", smsc.stats().unanswered));
+    };
+    unanswered(1).await;
+    smsc.behave(&Change { stall: Some(true), ..Change::default() });
+    let _pending = session.reserve().await.expect("an open session").send(submit());
+    unanswered(2).await;
+    session.close();
+    unanswered(0).await;
 }
 
 #[tokio::test]
@@ -209,6 +233,33 @@ async fn only_the_right_credentials_bind() {
     let refused = bind(&smsc, BindKind::Transceiver).await;
     assert!(matches!(refused, Err(BindError::Refused(CommandStatus::EsmeRinvpaswd))), "{refused:?}");
     assert_eq!(smsc.stats().binds_refused, 1);
+}
+
+#[tokio::test]
+async fn a_changed_password_is_asked_of_new_binds() {
+    let smsc = Smsc::start(Options { password: Some("mine".to_owned()), ..Options::default() }).await.expect("an SMSC");
+    let (session, _incoming) = bind(&smsc, BindKind::Transceiver).await.expect("a session");
+    smsc.behave(&Change { password: Some(Secret::new("new")), ..Change::default() });
+    let refused = bind(&smsc, BindKind::Transceiver).await;
+    assert!(matches!(refused, Err(BindError::Refused(CommandStatus::EsmeRinvpaswd))), "{refused:?}");
+    assert_eq!(send(&session).await.0, CommandStatus::EsmeRok, "who is bound stays so");
+    smsc.behave(&Change { password: Some(Secret::new("mine")), ..Change::default() });
+    bind(&smsc, BindKind::Transceiver).await.expect("the new one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_unbind_frees_the_place_before_it_is_answered() {
+    let smsc = Smsc::start(Options { max_binds: 1, ..Options::default() }).await.expect("an SMSC");
+    smsc.behave(&Change { receipts: Some(Receipts::None), ..Change::default() });
+    for round in 0..2_000 {
+        let bound = bind(&smsc, BindKind::Transceiver).await;
+        let (session, _incoming) = bound.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        // Known to the SMSC as soon as it has answered something.
+        send(&session).await;
+        session.unbind(LONG).await;
+        session.closed().await;
+    }
+    assert_eq!(smsc.stats().binds_refused, 0);
 }
 
 #[tokio::test]
@@ -243,7 +294,30 @@ async fn control_over_http_does_what_its_methods_do() {
     assert_eq!(post("/behaviour", serde_json::json!({"throttle_percent": 100})).await, 200);
     assert_eq!(send(&session).await.0, CommandStatus::EsmeRthrottled);
     assert_eq!(json("/behaviour").await["throttle_percent"], 100);
+    assert_eq!(post("/behaviour", serde_json::json!({"password": "other"})).await, 200);
+    assert_eq!(json("/behaviour").await.get("password"), None);
+    assert!(bind(&smsc, BindKind::Transceiver).await.is_err());
     assert_eq!(post("/behaviour", serde_json::json!({"throttel_percent": 1})).await, 422);
+}
+
+#[test]
+fn what_waited_to_be_read_is_no_rush() {
+    let begun = std::time::Instant::now();
+    let at = |millis| begun + Duration::from_millis(millis);
+    let mut record = record::Record::new(0);
+    // Ten a second come evenly; the machine is busy elsewhere from 1000 to 3000.
+    for millis in (0..5_000).step_by(100) {
+        let read = if (1_000..3_000).contains(&millis) { 3_000 } else { millis };
+        if read == millis {
+            record.awake_at(at(if millis == 3_000 { 1_000 } else { millis }));
+        }
+        record.came_at("one", at(read));
+    }
+    assert_eq!(record.stats.busiest_second, 10);
+    for _ in 0..3 {
+        record.came_at("one", at(5_000));
+    }
+    assert_eq!(record.stats.busiest_second, 12, "and a rush is one");
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! The main job: one SMS, from the tenant's call to the handset and back.
-use std::time::Duration;
-
 use crate::support::caller::numbers;
 use crate::support::stage;
 use crate::support::wait::{eventually, holds};
-use crate::support::world::World;
+use crate::support::world::{SOON, World};
 
 #[tokio::test]
 async fn an_sms_is_delivered_with_its_receipt() {
@@ -17,7 +15,7 @@ pub(crate) async fn one_sms(world: &World) {
     let (_, _, caller) = world.simple(&smsc).await;
 
     let accepted = caller.send(&numbers(1, 1)).await;
-    let message = caller.until(accepted.messages[0], "delivered", Duration::from_secs(60)).await;
+    let message = caller.until(accepted.messages[0], "delivered", SOON).await;
 
     assert_eq!(message["to"], "+4526000001");
     assert_eq!(message["from"], "Proeve");
@@ -40,13 +38,13 @@ async fn a_call_repeated_with_its_idempotency_key_sends_once() {
         };
         let first = call().await;
         assert_eq!(call().await, first, "the same call has the same answer");
-        eventually("it is submitted", Duration::from_secs(60), async || {
+        eventually("it is submitted", SOON, async || {
             let stats = smsc.stats().await?;
             holds(stats.submitted > 0, stats)
         })
         .await;
         let id = first["messages"][0]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
-        caller.until(id, "delivered", Duration::from_secs(30)).await;
+        caller.until(id, "delivered", SOON).await;
         assert_eq!(smsc.stats().await.expect("its counters").submitted, 1);
     })
     .await;

@@ -1,14 +1,44 @@
-//! A sender's own database login, as its pod has it, sees its tenant's rows alone. The integration tests try it on every
-//! table and function; here it is the login of the running installation.
+//! A sender's own database login, as its pod has it, sees its tenant's rows alone, and does not exist beside the keys. The
+//! integration tests try it on every function too; here it is the login of the running installation, on all its tables.
+use std::collections::BTreeSet;
 use std::str::FromStr as _;
 
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 use crate::support::caller::numbers;
 use crate::support::forward::Forward;
 use crate::support::stage;
-use crate::support::world::SOON;
+use crate::support::wait::eventually;
+use crate::support::world::{SOON, World};
+
+/// What PostgreSQL says of a table that one may not read.
+const DENIED: &str = "42501";
+/// What it says of a login that does not exist.
+const NO_LOGIN: &str = "28P01";
+
+/// The sender's login, turned to one of the two instances; the way to it ends with the first value.
+async fn login(world: &World, tenant: &str, instance: &str) -> (Forward, PgConnectOptions) {
+    let secret = format!("sender-{tenant}");
+    let authority = world.secret(&secret, "database-ca.crt").await;
+    let target = format!("service/budstikke-{instance}");
+    let forward = eventually(&target, SOON, async || Forward::open(&target, 5432).await).await;
+    let login = PgConnectOptions::from_str(&world.secret(&secret, "database-url").await).expect("a URL");
+    let login = login.host("127.0.0.1").port(forward.port).ssl_mode(PgSslMode::VerifyCa);
+    (forward, login.ssl_root_cert_from_pem(authority.into_bytes()))
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
+}
+
+/// Everything in the catalogue that holds rows, but for PostgreSQL's own; and whether any column of it may be read.
+async fn relations(session: &mut PgConnection) -> Vec<(String, bool)> {
+    let query = "select oid::regclass::text, has_any_column_privilege(oid, 'select') from pg_class \
+                 where relkind in ('r', 'p', 'v', 'm', 'f') \
+                   and relnamespace::regnamespace::text not in ('pg_catalog', 'information_schema', 'pg_toast') order by 1";
+    sqlx::query_as(query).fetch_all(session).await.expect("the catalogue")
+}
 
 #[tokio::test]
 async fn a_senders_login_reads_its_own_rows_and_no_others() {
@@ -27,33 +57,45 @@ async fn a_senders_login_reads_its_own_rows_and_no_others() {
             tenant.status.and_then(|status| status.account_id).expect("an account id")
         };
         let (own, other) = (account(&a).await, account(&b).await);
+        let (_forward, options) = login(world, &a, "postgres").await;
+        let mut session = options.connect().await.expect("a session");
 
-        let secret = format!("sender-{a}");
-        let authority = world.secret(&secret, "database-ca.crt").await;
-        let forward = Forward::open("service/budstikke-postgres", 5432).await.expect("a way to PostgreSQL");
-        let login = PgConnectOptions::from_str(&world.secret(&secret, "database-url").await).expect("a URL");
-        let login = login.host("127.0.0.1").port(forward.port).ssl_mode(PgSslMode::VerifyCa);
-        let mut session = login.ssl_root_cert_from_pem(authority.into_bytes()).connect().await.expect("a session");
-
-        for table in ["queue", "flight", "message_log", "message_part", "enforcement"] {
-            let seen: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(format!("select tenant_id from budstikke.{table}")))
-                .fetch_all(&mut session)
-                .await
-                .unwrap_or_else(|error| panic!("{table}: {error}"));
+        let mut shown = BTreeSet::new();
+        let relations = relations(&mut session).await;
+        for (table, readable) in &relations {
+            let select = format!("select {} from {table}", if *readable { "tenant_id" } else { "*" });
+            let seen = sqlx::query(AssertSqlSafe(select)).fetch_all(&mut session).await;
+            if !readable {
+                let refused = seen.err().and_then(|error| code(&error));
+                assert_eq!(refused.as_deref(), Some(DENIED), "{table} is not read");
+                continue;
+            }
+            let seen = seen.unwrap_or_else(|error| panic!("{table} is readable and says whose rows it has: {error}"));
+            let seen: BTreeSet<i64> = seen.iter().map(|row| sqlx::Row::get(row, 0)).collect();
             assert!(seen.iter().all(|tenant| *tenant == own), "{table} shows rows of {seen:?}, not of {own} alone");
-            if ["message_log", "enforcement"].contains(&table) {
-                assert!(!seen.is_empty(), "{table} shows its own");
+            if !seen.is_empty() {
+                shown.insert(table.rsplit('.').next().expect("a name"));
             }
         }
+        assert!(relations.len() > 10, "the catalogue lists {relations:?}");
+        assert!(
+            shown.is_superset(&BTreeSet::from(["enforcement", "message_log", "message_part"])),
+            "its own: {shown:?}"
+        );
+
         let changed = sqlx::query("update budstikke.message_log set state = 8 where tenant_id = $1")
             .bind(other)
             .execute(&mut session)
             .await;
         assert!(changed.map_or(0, |done| done.rows_affected()) == 0, "no row of another is changed");
         for forbidden in ["update budstikke.enforcement set may_send = true", "delete from budstikke.usage"] {
-            let outcome = sqlx::query(AssertSqlSafe(forbidden.to_owned())).execute(&mut session).await;
-            assert!(outcome.is_err(), "{forbidden}");
+            let refused = sqlx::query(AssertSqlSafe(forbidden.to_owned())).execute(&mut session).await;
+            assert_eq!(refused.err().and_then(|error| code(&error)).as_deref(), Some(DENIED), "{forbidden}");
         }
+
+        let (_forward, options) = login(world, &a, "keyring").await;
+        let refused = options.connect().await.err().and_then(|error| code(&error));
+        assert_eq!(refused.as_deref(), Some(NO_LOGIN), "the login does not exist beside the keys");
     })
     .await;
 }

@@ -19,5 +19,6 @@ mod operator;
 mod outages;
 mod rotation;
 mod sharing;
+mod standby;
 mod support;
 mod suspension;

@@ -14,7 +14,7 @@ use super::wait::eventually;
 
 const SERVICE: &str = "budstikke-api";
 /// The API is away for no longer, whatever is killed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Debug)]
 pub(crate) struct Caller {

@@ -1,5 +1,7 @@
 //! The hardest end of a process: SIGKILL, without the word that Kubernetes would give first. Images from scratch have no
-//! shell, so a privileged pod that sees all processes of the node does it.
+//! shell, so a privileged pod that sees all processes of the node does it. It stands ready, so that a kill takes no longer
+//! than a call, and in a namespace of its own choice, since the chart's may allow restricted pods only.
+use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -10,11 +12,14 @@ use serde_json::json;
 use super::wait::{eventually, holds};
 use super::world::{SOON, World};
 
-/// Kills what runs in a pod; its container is started anew in place.
+/// Where that pod is.
+pub(super) const NAMESPACE: &str = "default";
+
+/// Kills what runs in the pod with this uid, written with dashes or underscores; its container is started anew in place.
 const KILL: &str = r#"
 found=
 for process in /proc/[0-9]*; do
-  if grep -qE "pod(${UID_DASHES}|${UID_LINES})" "$process/cgroup" 2>/dev/null && [ "$(cat "$process/comm")" != pause ]; then
+  if grep -qE "pod($1|${1//-/_})" "$process/cgroup" 2>/dev/null && [ "$(cat "$process/comm")" != pause ]; then
     kill -9 "${process#/proc/}" && found=yes
   fi
 done
@@ -22,38 +27,52 @@ done
 "#;
 
 impl World {
-    /// Kills the processes of a pod and waits until it has noticed.
+    /// Kills the processes of a pod.
     pub(crate) async fn crash(&self, pod: &Pod) {
+        let killer = self.killer.get_or_init(|| self.make_killer()).await.clone();
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let name = format!("kill-{:08x}", rand::random::<u32>());
-        let killer = json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name},
-            "spec": {
-                "restartPolicy": "Never",
-                "hostPID": true,
-                "terminationGracePeriodSeconds": 0,
-                "automountServiceAccountToken": false,
-                "containers": [{
-                    "name": "kill",
-                    "image": "budstikke.dev/postgres:15",
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["/bin/bash", "-c", KILL],
-                    "env": [{"name": "UID_DASHES", "value": uid}, {"name": "UID_LINES", "value": uid.replace('-', "_")}],
-                    "securityContext": {"privileged": true, "runAsUser": 0},
-                }],
-            },
-        });
-        self.make(killer).await;
-        eventually("the killer is done", SOON, async || {
-            let phase =
-                self.api::<Pod>().get(&name).await.map_err(|error| error.to_string())?.status.and_then(|s| s.phase);
-            assert_ne!(phase.as_deref(), Some("Failed"), "no process of pod {} was found", pod.name_any());
-            holds(phase.as_deref() == Some("Succeeded"), &phase)
+        let kill = move || {
+            let into = ["exec", "--namespace", NAMESPACE, &killer, "--", "/bin/bash", "-c", KILL, "kill", &uid];
+            Command::new("kubectl").args(into).output()
+        };
+        let output = tokio::task::spawn_blocking(kill).await.expect("kubectl's thread").expect("kubectl");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the processes of pod {} are killed: {said}", pod.name_any());
+    }
+
+    /// Makes the pod that kills, ahead of the moment at which it is to do so.
+    pub(crate) async fn prepare_to_crash(&self) {
+        self.killer.get_or_init(|| self.make_killer()).await;
+    }
+
+    async fn make_killer(&self) -> String {
+        let there = self.elsewhere(NAMESPACE);
+        let name = there
+            .make(json!({
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": self.named("kill")},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "hostPID": true,
+                    "terminationGracePeriodSeconds": 0,
+                    "automountServiceAccountToken": false,
+                    "containers": [{
+                        "name": "kill",
+                        "image": "budstikke.dev/postgres:15",
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": ["/bin/sleep", "infinity"],
+                        "securityContext": {"privileged": true, "runAsUser": 0},
+                    }],
+                },
+            }))
+            .await;
+        eventually("the killer stands ready", SOON, async || {
+            let pod = there.api::<Pod>().get(&name).await.map_err(|error| error.to_string())?;
+            holds(is_ready(&pod), &pod.status)
         })
         .await;
-        let _ = self.api::<Pod>().delete(&name, &DeleteParams::default().grace_period(0)).await;
+        name
     }
 
     /// Crashes a pod's processes, and removes the pod as a lost node would: another takes its place.
@@ -84,16 +103,16 @@ impl World {
     }
 }
 
-fn restarts(pod: &Pod) -> i32 {
+pub(crate) fn restarts(pod: &Pod) -> i32 {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     statuses.into_iter().flatten().map(|container| container.restart_count).sum()
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     pod.metadata.deletion_timestamp.is_none()
         && conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Within which a crashed part is back and has caught up.
-pub(crate) const RECOVERY: Duration = Duration::from_secs(60);
+pub(crate) const RECOVERY: Duration = Duration::from_secs(180);

@@ -19,7 +19,7 @@ pub(crate) async fn helm(arguments: &[&str]) {
 
 /// Installs or upgrades the chart, with more settings, and waits until all of it is ready.
 pub(crate) async fn install(settings: &[&str]) {
-    let mut arguments = vec!["upgrade", "--install", RELEASE, CHART, "--values", VALUES, "--wait", "--timeout", "2m"];
+    let mut arguments = vec!["upgrade", "--install", RELEASE, CHART, "--values", VALUES, "--wait", "--timeout", "5m"];
     arguments.extend(settings);
     helm(&arguments).await;
 }

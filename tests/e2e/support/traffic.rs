@@ -1,5 +1,5 @@
 //! Steady traffic of a tenant, and the proof that nothing of it was lost.
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::caller::{Accepted, Caller, numbers};
-use super::smsc::{Smsc, Submit};
 use super::wait::{eventually, holds};
 
 /// Recipients of one call.
@@ -41,13 +40,32 @@ impl Traffic {
         Self { caller: Arc::clone(caller), stop, calls }
     }
 
-    /// Ends it and waits until every accepted message is final; gives how many there were.
-    pub(crate) async fn settle(self, within: Duration) -> usize {
+    /// Ends it and waits until every accepted message is final, those of `others` too.
+    pub(crate) async fn settle(self, others: Vec<Accepted>, within: Duration) -> Settled {
         self.stop.cancel();
-        let accepted = self.calls.await.expect("the calls");
+        let mut accepted = self.calls.await.expect("the calls");
+        accepted.extend(others);
         let batches: Vec<_> = accepted.iter().map(|call| call.batch).collect();
-        all_final(&self.caller, &batches, within).await;
-        accepted.iter().map(|call| call.messages.len()).sum()
+        Settled {
+            accepted: accepted.iter().map(|call| call.messages.len()).sum(),
+            states: all_final(&self.caller, &batches, within).await,
+        }
+    }
+}
+
+/// What became of all that was accepted.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) accepted: usize,
+    states: BTreeMap<String, i64>,
+}
+
+impl Settled {
+    /// Every single one is in this final state.
+    pub(crate) fn assert_all(&self, state: &str) {
+        let all = i64::try_from(self.accepted).expect("a count");
+        assert!(all > 0, "something was accepted");
+        assert_eq!(self.states, BTreeMap::from([(state.to_owned(), all)]), "all {all} are {state}");
     }
 }
 
@@ -73,12 +91,4 @@ pub(crate) async fn all_final(caller: &Caller, batches: &[Uuid], within: Duratio
     })
     .await;
     states
-}
-
-/// Submits that the upstream accepted for numbers that it had accepted before.
-pub(crate) async fn duplicates(smsc: &Smsc) -> usize {
-    let submits = smsc.submits().await.expect("the SMSC's record");
-    let taken: Vec<&Submit> = submits.iter().filter(|submit| submit.status == Some(0)).collect();
-    let distinct: HashSet<&str> = taken.iter().map(|submit| submit.destination.as_str()).collect();
-    taken.len() - distinct.len()
 }

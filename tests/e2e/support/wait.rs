@@ -2,7 +2,7 @@
 use std::time::{Duration, Instant};
 
 /// Between two questions.
-const AGAIN: Duration = Duration::from_millis(150);
+pub(super) const AGAIN: Duration = Duration::from_millis(150);
 
 /// Asks until there is an answer.
 ///

@@ -4,24 +4,32 @@ use std::time::Duration;
 use budstikke::crd::{SmsRoute, Tenant};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use super::caller::Caller;
+use super::crash;
 use super::manifests::{self, NAMESPACE};
 use super::smsc::Smsc;
-use super::wait::eventually;
+use super::wait::{AGAIN, eventually};
 
 const LABEL: &str = "budstikke.dev/scenario";
 /// A pod is scheduled, started and ready, on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(90);
+pub(crate) const SOON: Duration = Duration::from_secs(180);
+
+/// Within which what a scenario made should be gone; the next one waits no longer.
+const GONE: Duration = Duration::from_secs(120);
 
 pub(crate) struct World {
     pub(crate) client: Client,
     namespace: String,
+    /// The pod that kills, once there was something to kill.
+    pub(super) killer: OnceCell<String>,
     /// Ends the names of this run's objects.
     pub(crate) id: String,
 }
@@ -29,7 +37,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn open(name: &str) -> Self {
         let client = client(None).await;
-        let world = Self { client, namespace: NAMESPACE.into(), id: format!("{name}-{:04x}", rand::random::<u16>()) };
+        let id = format!("{name}-{:04x}", rand::random::<u16>());
+        let world = Self { client, namespace: NAMESPACE.into(), killer: OnceCell::new(), id };
         for object in manifests::plan_and_policy() {
             world.apply(&object).await;
         }
@@ -38,7 +47,18 @@ impl World {
 
     /// The same scenario in another namespace.
     pub(crate) fn elsewhere(&self, namespace: &str) -> Self {
-        Self { client: self.client.clone(), namespace: namespace.to_owned(), id: self.id.clone() }
+        let (client, id) = (self.client.clone(), self.id.clone());
+        Self { client, namespace: namespace.to_owned(), killer: OnceCell::new(), id }
+    }
+
+    /// A namespace that goes with the scenario.
+    pub(crate) async fn namespace(&self, short: &str) -> String {
+        let name = self.named(short);
+        let metadata = json!({"name": name, "labels": {LABEL: self.id}});
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.patch(&name, &PatchParams::apply("e2e"), &Patch::Apply(&object)).await.expect("a namespace");
+        name
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>
@@ -192,7 +212,8 @@ impl World {
         self.api().list(&ListParams::default().labels(selector)).await.expect("list pods").items
     }
 
-    /// Removes what the scenario made; pods of the operator's go by owner references.
+    /// Removes what the scenario made, and waits until its pods are gone, so that they do not load the next one; those of the
+    /// operator's go by owner references.
     pub(crate) async fn clear(&self) {
         let mine = ListParams::default().labels(&format!("{LABEL}={}", self.id));
         let now = DeleteParams::background();
@@ -205,6 +226,29 @@ impl World {
         for service in services.list(&mine).await.map(|list| list.items).unwrap_or_default() {
             let _ = services.delete(&service.name_any(), &now).await;
         }
+        let _ = self.elsewhere(crash::NAMESPACE).api::<Pod>().delete_collection(&now, &mine).await;
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        for namespace in namespaces.list(&mine).await.map(|list| list.items).unwrap_or_default() {
+            let _ = namespaces.delete(&namespace.name_any(), &now).await;
+        }
+        let gone = async {
+            while !self.left().await.is_ok_and(|left| left.is_empty()) {
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        if timeout(GONE, gone).await.is_err() {
+            println!("scenario {} left pods behind: {:?}", self.id, self.left().await);
+        }
+    }
+
+    /// The scenario's pods in all namespaces: their names have its id in them, whoever made them.
+    async fn left(&self) -> kube::Result<Vec<String>> {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let named = pods.list(&ListParams::default()).await?.items.into_iter().filter(|pod| {
+            let id = Some(self.id.as_str());
+            pod.name_any().contains(&self.id) || pod.labels().get(LABEL).map(String::as_str) == id
+        });
+        Ok(named.map(|pod| pod.name_any()).collect())
     }
 
     /// The scenario's Tenants and SmsRoutes.
