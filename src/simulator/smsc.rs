@@ -547,7 +547,7 @@ fn receipt(submit: &SubmitSm, message: u64, behaviour: &Behaviour) -> Option<Del
         3 if state == MessageState::Delivered => {}
         _ => return None,
     }
-    let date = crate::domain::copenhagen_day(jiff::Timestamp::from_millisecond(now_ms()).ok()?).strftime("%y%m%d0000");
+    let date = jiff::Timestamp::from_millisecond(now_ms()).ok()?.strftime("%y%m%d%H%M");
     let done = u8::from(state == MessageState::Delivered);
     let text = format!(
         "id:{} sub:001 dlvrd:00{done} submit date:{date} done date:{date} stat:{word} err:{error:03} text:",

@@ -15,7 +15,7 @@ use crate::crd::conditions::types;
 use crate::store::upstream_reports::{self, Report};
 
 /// How often the reports are looked at.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(3);
 /// How often figures in a status change at most, unless the condition turns.
 const CALM: Duration = Duration::from_secs(60);
 
