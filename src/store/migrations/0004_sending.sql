@@ -1,5 +1,7 @@
 -- What a sender changes. It has no right to write any table: a right to delete would let it lock a table against every
--- tenant, and one to insert would let it write what was never sent. Every function here is about the asking tenant alone.
+-- tenant, and one to insert would let it write what was never sent. Every function here is about the asking
+-- tenant alone. Those that every message goes through look rows up by their keys, whatever the planner believes of tables that
+-- it has no statistics of: a plan that was made while the queue was short would read all of it when it is long.
 
 -- Takes over what older epochs left in flight: under `hold`, and for a flight begun more than `attempts` times (it seems to
 -- crash its sender), the messages are held (`as_flight` is null); the other flights go on under this epoch.
@@ -39,7 +41,8 @@ end $$;
 -- now; those missing left the queue meanwhile, and without any there is no flight.
 create function sender_launch(held bigint, as_flight uuid, route bigint, wanted uuid[],
     out may_send boolean, out crash_policy text, out newest boolean, out flown uuid[])
-language plpgsql security definer set search_path = budstikke, pg_temp as $$
+language plpgsql security definer set search_path = budstikke, pg_temp set plan_cache_mode = force_generic_plan
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     own constant bigint := current_tenant();
 begin
@@ -63,7 +66,8 @@ create function sender_settle(ids uuid[], states smallint[], errors integer[], r
     tags integer[], submitted timestamptz[], finals timestamptz[], part_ids uuid[], part_numbers smallint[],
     part_states smallint[], part_errors integer[], part_upstream_ids text[], part_tags integer[],
     part_times timestamptz[], part_several boolean[], landed uuid[]) returns void
-language plpgsql security definer set search_path = budstikke, pg_temp as $$
+language plpgsql security definer set search_path = budstikke, pg_temp set plan_cache_mode = force_generic_plan
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     own constant bigint := current_tenant();
 begin
