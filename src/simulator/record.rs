@@ -62,7 +62,7 @@ pub struct Stats {
     /// Submits that wait for their answers now, on all binds.
     pub unanswered: usize,
     /// The most submits that any second held for certain, wherever it began. What came while nothing was read, since this
-    /// machine was busy elsewhere, may have come at any moment of that time: see [`Record::awake`].
+    /// machine was busy elsewhere, may have come at any moment of that time: see `Record::awake`.
     pub busiest_second: usize,
     /// Submits in each of the last 120 seconds, the present one last.
     pub submitted_per_second: Vec<u64>,
