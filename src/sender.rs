@@ -137,7 +137,8 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::new(&mut registry);
     let ready = Ready::default();
-    let health = health::serve(args.health, registry, ready.clone(), stop.clone());
+    // Served to the end: were it to stop with the first word, the role would be over before what is under way is settled.
+    let health = health::serve(args.health, registry, ready.clone(), CancellationToken::new());
     let health = async { health.await.map_err(|source| Error::Health { address: args.health, source }) };
     let work = async {
         loop {
