@@ -28,8 +28,6 @@ test: packages lint drift chart peers ## Everything that CI runs. The test runne
 	@echo "== tests: unit and integration"
 	source dev/test-env
 	cargo test --locked --features simulate --lib --test integration
-	echo "== tests: end to end"
-	dev/e2e
 
 .PHONY: e2e
 e2e: ## The scenarios with real pods alone, on the local cluster with the chart installed.
