@@ -70,6 +70,9 @@ fn serve(role: Role) -> anyhow::Result<()> {
     let mut builder = match role {
         // A sender has little to do at once: one thread keeps it within 15 MiB.
         Role::Sender(_) => tokio::runtime::Builder::new_current_thread(),
+        // Its clock relies on it: see `stay_awake`.
+        #[cfg(feature = "simulate")]
+        Role::Simulate(_) => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     builder.enable_all().build()?.block_on(async {

@@ -240,8 +240,8 @@ impl Sender {
             ready: self.ready,
         };
         let end = tokio::select! {
-            end = engine::Engine::new(setup).run(signals, stop) => end,
-            () = place.keep(epoch) => End::Stopped,
+            end = engine::Engine::new(setup).run(signals, stop.clone()) => end,
+            () = place.keep(epoch, &stop) => End::Stopped,
         };
         place.leave(epoch).await;
         self.pool.close().await;

@@ -1,6 +1,7 @@
-//! The tenant's one place to send from. A sender that starts takes it at once from whoever had it; where several pods run,
-//! one keeps it and the others stand by until it is left, or has not been heard of for a while. That is courtesy: that
-//! nobody sends beside the newest is held by its epoch.
+//! The tenant's one place to send from. Where several pods run, one keeps it and the others stand by until it is left, or
+//! has not been heard of for a while. One that runs alone is silent, so that its successor need not wait when it has died;
+//! told to stop, it keeps the place until what is under way is settled, and nothing goes twice. That is courtesy: that nobody
+//! sends beside the newest is held by its epoch.
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -12,12 +13,14 @@ use crate::smpp::backoff::Backoff;
 use crate::store::{self, claim};
 use crate::telemetry::health::Ready;
 
-/// Between two looks of one that stands by.
-const LOOK: Duration = Duration::from_secs(2);
+/// Between two looks of one that stands by, and of a successor.
+const LOOK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(300));
 /// Between two signs of life; three may be missed.
 const SIGN: Duration = Duration::from_secs(5);
 /// How long a sign of life holds, seconds.
 const ALIVE: i32 = 15;
+/// The same of the one sign that is given while stopping: what that may take, and a little.
+const LEAVING: i32 = 25;
 
 /// See the module.
 #[derive(Debug)]
@@ -40,10 +43,11 @@ impl Place {
             let wait = match stop.run_until_cancelled(self.ask()).await {
                 None => return Ok(None),
                 Some(Ok(Asked::Begun(epoch))) => return Ok(Some(epoch)),
-                Some(Ok(Asked::Taken)) => {
+                Some(Ok(Asked::Taken)) if self.stands_by => {
                     self.ready.set(true);
-                    LOOK
+                    LOOK.0
                 }
+                Some(Ok(Asked::Taken)) => LOOK.1,
                 Some(Ok(Asked::OldSchema)) => {
                     tracing::warn!("the database's schema is older than this sender: waiting");
                     backoff.delay()
@@ -67,24 +71,28 @@ impl Place {
         Ok(claim::begin(&self.pool, self.stands_by).await?.map_or(Asked::Taken, Asked::Begun))
     }
 
-    /// Gives signs of life for as long as it is polled; none where nobody waits for their end.
-    pub(super) async fn keep(&self, epoch: i64) {
-        if !self.stands_by {
-            return std::future::pending().await;
-        }
-        loop {
-            sleep(SIGN).await;
-            if let Err(error) = claim::alive(&self.pool, epoch, ALIVE).await {
-                tracing::warn!(%error, "no sign of life could be given: one that stands by may take over");
+    /// Gives signs of life for as long as it is polled: where others stand by, and from `stop` on.
+    pub(super) async fn keep(&self, epoch: i64, stop: &CancellationToken) {
+        if self.stands_by {
+            loop {
+                sleep(SIGN).await;
+                self.sign(epoch, ALIVE).await;
             }
+        }
+        stop.cancelled().await;
+        self.sign(epoch, LEAVING).await;
+        std::future::pending().await
+    }
+
+    async fn sign(&self, epoch: i64, seconds: i32) {
+        if let Err(error) = claim::alive(&self.pool, epoch, seconds).await {
+            tracing::warn!(%error, "no sign of life could be given: another may take over");
         }
     }
 
     /// Lets another have it at once.
     pub(super) async fn leave(&self, epoch: i64) {
-        if self.stands_by
-            && let Err(error) = claim::alive(&self.pool, epoch, 0).await
-        {
+        if let Err(error) = claim::alive(&self.pool, epoch, 0).await {
             tracing::debug!(%error, "the place could not be left: it is free in a while");
         }
     }

@@ -117,15 +117,10 @@ impl Record {
         }
     }
 
-    /// Notes that what has come until now has been read. To be called every few milliseconds: a stall then shows as
+    /// Notes that what had come by `looked` has been counted. To be called every few milliseconds: a stall then shows as
     /// the time since.
-    pub(super) fn awake(&mut self) {
-        self.awake_at(Instant::now());
-    }
-
-    /// See [`Record::awake`].
-    pub(super) fn awake_at(&mut self, now: Instant) {
-        self.awake = now;
+    pub(super) fn awake(&mut self, looked: Instant) {
+        self.awake = looked;
     }
 
     /// Counts one that has come; gives how many the second now ending holds for certain, this one included.

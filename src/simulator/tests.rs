@@ -309,7 +309,7 @@ fn what_waited_to_be_read_is_no_rush() {
     for millis in (0..5_000).step_by(100) {
         let read = if (1_000..3_000).contains(&millis) { 3_000 } else { millis };
         if read == millis {
-            record.awake_at(at(if millis == 3_000 { 1_000 } else { millis }));
+            record.awake(at(if millis == 3_000 { 1_000 } else { millis }));
         }
         record.came_at("one", at(read));
     }

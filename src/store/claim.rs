@@ -77,8 +77,8 @@ pub struct Launched {
     pub ids: Vec<MessageId>,
 }
 
-/// Takes the tenant's next epoch; every older sender may claim nothing from here on. One that stands by takes it only
-/// where no other is alive, and gives `None` while one is.
+/// Takes the tenant's next epoch; every older sender may claim nothing from here on. `None` while one says that it is
+/// alive; one beside which others stand by says so from its start.
 ///
 /// # Errors
 /// When the database says no.

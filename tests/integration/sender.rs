@@ -2,18 +2,32 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use budstikke::domain::{LocalError, MessageState};
+use budstikke::domain::{Clock as _, LocalError, MessageState, SystemClock};
 use budstikke::sender::End;
 use budstikke::smpp::{CommandStatus, vendor};
+use jiff_sqlx::ToSqlx as _;
 use rusmpp::values::MessageState as Reported;
 
 use connector::Fate;
-use world::World;
+use world::{Running, World};
 
 mod connector;
 mod world;
 
 const BILLED: &str = "select count(*) from usage where tenant_id = $1";
+
+/// Waits until a sender that starts now has asked for the place and not got it.
+async fn waits_for_its_turn(world: &World, start: impl FnOnce() -> Running) -> Running {
+    let (now, running) = (SystemClock.now(), start());
+    let asks =
+        "select exists (select from pg_stat_activity where query like '%sender_begin%' and pid <> pg_backend_pid()
+        and datname = current_database() and query_start > $1)";
+    let asked = async || {
+        sqlx::query_scalar::<_, bool>(asks).bind(now.to_sqlx()).fetch_one(&world.owner).await.expect("an answer")
+    };
+    world.until("it has asked", async || asked().await.then_some(())).await;
+    running
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_are_sent_logged_billed_and_delivered() {
@@ -248,10 +262,7 @@ async fn of_several_pods_one_sends_and_another_takes_over() {
     let first = world.start();
     world.queue(20, "Hej").await;
     world.all(MessageState::Delivered, 20).await;
-    let second = world.start();
-    let asks = "select count(*) from pg_stat_activity where query like '%sender_begin%' and pid <> pg_backend_pid()
-        and datname = current_database() and $1::bigint is not null";
-    world.until("it stands by", async || (world.number(asks).await > 0).then_some(())).await;
+    let second = waits_for_its_turn(&world, || world.start()).await;
     world.queue(20, "Hej").await;
     world.connectors[0].wake();
     world.all(MessageState::Delivered, 40).await;
@@ -269,6 +280,26 @@ async fn of_several_pods_one_sends_and_another_takes_over() {
     assert_eq!(world.number(epoch).await, 3, "without a word, too");
     assert_eq!(world.connectors[0].state().written.len(), 80, "each once");
     third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_told_to_stop_settles_what_is_under_way_before_its_successor_starts() {
+    let world = World::new(1, 20).await;
+    let connector = &world.connectors[0];
+    connector.script(|_| Fate::Late);
+    world.queue(400, "Hej").await;
+    let first = world.start();
+    world.until("its window is full", async || (connector.state().written.len() == 20).then_some(())).await;
+    first.tell_to_stop();
+    let said = "select count(*) from sender_epoch where tenant_id = $1 and alive_until > now()";
+    world.until("it keeps its place", async || (world.number(said).await > 0).then_some(())).await;
+    let second = waits_for_its_turn(&world, || world.start()).await;
+    connector.script(|_| Fate::Taken(None));
+    connector.answer_late();
+    assert_eq!(first.ended().await, End::Stopped, "and not superseded");
+    world.all(MessageState::Sent, 400).await;
+    assert_eq!(connector.state().written.len(), 400, "each went once");
+    second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

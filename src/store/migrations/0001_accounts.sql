@@ -108,8 +108,8 @@ create table login (
     check (num_nonnulls(tenant_id, route_id) = 1)
 );
 
--- Each sender that starts takes the next epoch; only the newest may claim. Where several pods run, those that stand by do
--- not start before the newest has said for a while that it is alive.
+-- Each sender that starts takes the next epoch; only the newest may claim. None starts while the newest says that it is
+-- alive: where several pods run it does so all the time, alone only while it stops in good order.
 create table sender_epoch (
     tenant_id   bigint primary key references tenant,
     epoch       bigint not null default 0,

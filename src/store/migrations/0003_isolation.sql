@@ -139,8 +139,8 @@ end $$;
 
 -- Senders ------------------------------------------------------------------------------------------------------------
 
--- The next epoch, for a sender that starts; every older sender of the tenant has lost its claim from here on. One that
--- stands by starts only where none is alive, and is alive itself for a moment then. Null: not now.
+-- The next epoch, for a sender that starts; every older sender of the tenant has lost its claim from here on. None starts
+-- while one says that it is alive; one beside which others stand by is that from its start. Null: not now.
 create function sender_begin(stands_by boolean) returns bigint
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
@@ -151,12 +151,12 @@ begin
         raise exception 'no tenant''s login' using errcode = 'insufficient_privilege';
     end if;
     update sender_epoch set epoch = epoch + 1, alive_until = case when stands_by then now() + interval '15 seconds' else '-infinity' end
-    where tenant_id = own and (not stands_by or alive_until <= now())
+    where tenant_id = own and alive_until <= now()
     returning epoch into begun;
     return begun;
 end $$;
 
--- A sender is alive for so much longer, or no more: for those that stand by.
+-- A sender is alive for so much longer, or no more: for those that stand by, and for the successor of one that stops.
 create function sender_alive(held bigint, seconds integer) returns void
 language sql security definer set search_path = budstikke, pg_temp
 begin atomic

@@ -75,10 +75,16 @@ impl World {
         name
     }
 
-    /// Crashes a pod's processes, and removes the pod as a lost node would: another takes its place.
+    /// Crashes a pod's processes, and removes the pod as a lost node would: another takes its place. Its container may be
+    /// started anew for the moment in between: that matters where such a one would send, and not where it stands by.
     pub(crate) async fn crash_and_replace(&self, pod: &Pod) {
         self.crash(pod).await;
         let _ = self.api::<Pod>().delete(&pod.name_any(), &DeleteParams::default().grace_period(1)).await;
+    }
+
+    /// Has a pod ended as an eviction or a new version would: it is told to stop, and given its time.
+    pub(crate) async fn evict(&self, pod: &Pod) {
+        self.api::<Pod>().delete(&pod.name_any(), &DeleteParams::default()).await.expect("delete the pod");
     }
 
     /// Waits until as many pods as wanted are ready, none of them one of `before`.

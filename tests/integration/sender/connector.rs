@@ -27,6 +27,8 @@ pub(crate) enum Fate {
     ReceiptFirst(MessageState),
     /// Refused with a status.
     Refused(CommandStatus),
+    /// Taken; the answer comes when the test says (see [`Connector::answer_late`]), and no receipt.
+    Late,
     /// No answer, ever.
     Silence,
 }
@@ -43,6 +45,8 @@ pub(crate) struct State {
     sessions: HashMap<TenantId, (i64, Session)>,
     /// Those who have spoken of demand; the others are plain clients to a connector, which are told nothing.
     senders: HashSet<TenantId>,
+    /// Those that were taken and wait for their answers.
+    late: Vec<(Responder, String, DestinationTag)>,
     count: u64,
     /// Receipts that the sender would not take.
     pub(crate) refused_receipts: u64,
@@ -77,6 +81,7 @@ impl Connector {
             window,
             sessions: HashMap::new(),
             senders: HashSet::new(),
+            late: Vec::new(),
             count: 0,
             refused_receipts: 0,
         };
@@ -110,6 +115,13 @@ impl Connector {
     pub(crate) fn wake(&self) {
         for session in self.state().senders() {
             let _ = session.notify(Flow::Wake);
+        }
+    }
+
+    /// Answers what was to be answered late.
+    pub(crate) fn answer_late(&self) {
+        for (responder, id, tag) in self.state().late.drain(..) {
+            take(responder, &id, tag);
         }
     }
 
@@ -195,6 +207,12 @@ impl Service for StandIn {
     }
 }
 
+/// Answers that a submit was taken.
+fn take(responder: Responder, id: &str, tag: DestinationTag) {
+    let id = COctetString::from_slice(format!("{id}\0").as_bytes()).expect("an id");
+    responder.answer(CommandStatus::EsmeRok, SubmitSmResp::new(id, vec![tag.into()]));
+}
+
 impl StandIn {
     /// Answers a submit; one that is never answered is given back, to be kept until the session ends.
     fn answer(&self, part: MessagePart, responder: Responder, tenant: TenantId) -> Option<Responder> {
@@ -203,19 +221,19 @@ impl StandIn {
         state.count += 1;
         let id = format!("up-{}", state.count);
         let tag = DestinationTag(u32::MAX - part.message.as_u128() as u32 % 1000);
-        let take = |responder: Responder| {
-            let id = COctetString::from_slice(format!("{id}\0").as_bytes()).expect("an id");
-            responder.answer(CommandStatus::EsmeRok, SubmitSmResp::new(id, vec![tag.into()]));
-        };
         match fate {
             Fate::Refused(status) => responder.refuse(status),
             Fate::Silence => {
                 state.written.push(part);
                 return Some(responder);
             }
+            Fate::Late => {
+                state.written.push(part);
+                state.late.push((responder, id, tag));
+            }
             Fate::Taken(receipt) => {
                 state.written.push(part);
-                take(responder);
+                take(responder, &id, tag);
                 if let Some(receipt) = receipt {
                     self.receipt(tenant, id.clone(), tag, receipt);
                 }
@@ -224,10 +242,9 @@ impl StandIn {
                 state.written.push(part);
                 self.receipt(tenant, id.clone(), tag, receipt);
                 // The receipt is on the wire before the answer: both go through one buffer, in order.
-                let id = COctetString::from_slice(format!("{id}\0").as_bytes()).expect("an id");
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    responder.answer(CommandStatus::EsmeRok, SubmitSmResp::new(id, vec![tag.into()]));
+                    take(responder, &id, tag);
                 });
             }
         }

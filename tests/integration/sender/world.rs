@@ -57,8 +57,13 @@ impl Running {
 
     /// Ends it in good order.
     pub(crate) async fn stop(self) -> End {
-        self.stop.cancel();
+        self.tell_to_stop();
         self.ended().await
+    }
+
+    /// Tells it to end in good order.
+    pub(crate) fn tell_to_stop(&self) {
+        self.stop.cancel();
     }
 
     /// Waits until it ends by itself.
