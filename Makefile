@@ -28,6 +28,8 @@ test: packages lint drift chart peers ## Everything that CI runs. The test runne
 	@echo "== tests: unit and integration"
 	source dev/test-env
 	cargo test --locked --features simulate --lib --test integration
+	echo "== tests: end to end"
+	dev/e2e
 
 .PHONY: e2e
 e2e: ## The scenarios with real pods alone, on the local cluster with the chart installed.
@@ -65,6 +67,14 @@ chart: ## Lint, validate and unit-test the chart.
 peers: ## Install the independent SMPP peers.
 	@echo "== peers"
 	tests/peers/setup
+
+.PHONY: oldest
+oldest: packages ## The tests of manifests and operator against the oldest Kubernetes supported (a build of minutes the first time).
+	@source dev/test-env
+	BUDSTIKKE_TOOLS=$$(dev/tools/build --oldest kube-apiserver)
+	ln -sf "$$(dev/tools/build etcd)/etcd" "$$BUDSTIKKE_TOOLS/etcd"
+	"$$BUDSTIKKE_TOOLS/kube-apiserver" --version
+	cargo test --locked --features simulate --test integration -- manifests:: operator::
 
 .PHONY: generate
 generate: ## Write what is generated: CRDs, OpenAPI, offline queries.

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 use crate::support::caller::{message, numbers};
 use crate::support::forward::Forward;
+use crate::support::manifests::NAMESPACE;
 use crate::support::stage;
 use crate::support::wait::eventually;
 use crate::support::world::{SOON, World};
@@ -22,7 +23,7 @@ async fn login(world: &World, tenant: &str, instance: &str) -> (Forward, PgConne
     let secret = format!("sender-{tenant}");
     let authority = world.secret(&secret, "database-ca.crt").await;
     let target = format!("service/budstikke-{instance}");
-    let forward = eventually(&target, SOON, async || Forward::open(&target, 5432).await).await;
+    let forward = eventually(&target, SOON, async || Forward::open(NAMESPACE, &target, 5432).await).await;
     let login = PgConnectOptions::from_str(&world.secret(&secret, "database-url").await).expect("a URL");
     let login = login.host("127.0.0.1").port(forward.port).ssl_mode(PgSslMode::VerifyCa);
     (forward, login.ssl_root_cert_from_pem(authority.into_bytes()))

@@ -13,6 +13,7 @@
 
 mod admission;
 mod chart;
+mod databases;
 mod delivery;
 mod isolation;
 mod operator;

@@ -9,7 +9,6 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::forward::Forward;
-use super::manifests::NAMESPACE;
 use super::wait::eventually;
 
 const SERVICE: &str = "budstikke-api";
@@ -18,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Debug)]
 pub(crate) struct Caller {
+    /// Where the API is.
+    namespace: String,
     authority: Certificate,
     key: String,
     connection: Mutex<Option<(Forward, reqwest::Client)>>,
@@ -38,9 +39,9 @@ pub(crate) struct Accepted {
 }
 
 impl Caller {
-    pub(crate) fn new(authority: &str, key: String) -> Self {
+    pub(crate) fn new(namespace: String, authority: &str, key: String) -> Self {
         let authority = Certificate::from_pem(authority.as_bytes()).expect("the installation's authority");
-        Self { authority, key, connection: Mutex::new(None) }
+        Self { namespace, authority, key, connection: Mutex::new(None) }
     }
 
     /// One try.
@@ -70,12 +71,12 @@ impl Caller {
 
     /// By the Service's name, as its certificate is made for it.
     async fn connect(&self, path: &str) -> Result<(String, reqwest::Client), String> {
-        let host = format!("{SERVICE}.{NAMESPACE}.svc");
+        let host = format!("{SERVICE}.{}.svc", self.namespace);
         let mut connection = self.connection.lock().await;
         let (forward, client) = match &mut *connection {
             Some(open) => open,
             closed => {
-                let forward = Forward::open(&format!("service/{SERVICE}"), 443).await?;
+                let forward = Forward::open(&self.namespace, &format!("service/{SERVICE}"), 443).await?;
                 let client = reqwest::Client::builder()
                     .no_proxy()
                     .tls_certs_only([self.authority.clone()])

@@ -6,8 +6,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::manifests::NAMESPACE;
-
 /// Within which kubectl says where it forwards from, or why it does not.
 const OPENED: Duration = Duration::from_secs(30);
 
@@ -19,9 +17,9 @@ pub(crate) struct Forward {
 
 impl Forward {
     /// To a Service or pod (`service/budstikke-api`); an error says what kubectl said, as while no pod is ready.
-    pub(crate) async fn open(target: &str, port: u16) -> Result<Self, String> {
+    pub(crate) async fn open(namespace: &str, target: &str, port: u16) -> Result<Self, String> {
         let mut child = Command::new("kubectl")
-            .args(["port-forward", "--namespace", NAMESPACE, "--pod-running-timeout=5s", target, &format!(":{port}")])
+            .args(["port-forward", "--namespace", namespace, "--pod-running-timeout=5s", target, &format!(":{port}")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -192,10 +192,10 @@ impl World {
         .await
     }
 
-    /// A caller of the API with the tenant's own key.
+    /// A caller of the API that is in this namespace, with the tenant's own key.
     pub(crate) async fn caller(&self, tenant: &str) -> Caller {
         let key = self.secret(&format!("{tenant}-api-key"), "apiKey").await;
-        Caller::new(&self.secret("budstikke-ca", "ca.crt").await, key)
+        Caller::new(self.namespace.clone(), &self.secret("budstikke-ca", "ca.crt").await, key)
     }
 
     /// One route and one tenant on it, both ready, and a caller with its key.
