@@ -82,6 +82,7 @@ impl Dispatch {
         vendor::strip(&mut submit);
         address(&mut submit, &settings.addressing);
         let pending = slot.send(submit);
+        pacer.writing(pending.written_at());
         // Bounded by the windows; its reader does nothing that takes long.
         let _ = self.flights.send(Flight { job, pending, written: Instant::now() }).await;
     }

@@ -2,12 +2,17 @@
 //!
 //! Two rules together: no second (or, for rates that are no whole number, no stretch that is one) ever holds more
 //! than its number, whatever was late; and sends are spread evenly, with just so much catching up that timer
-//! granularity costs nothing.
+//! granularity costs nothing. What counts is when a request was handed to the transport: a process may be kept from running
+//! between the leave to send and the write.
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::session::WrittenAt;
+
+/// When to look again for a write that is not done although a whole stretch has passed.
+const RECHECK: Duration = Duration::from_millis(5);
 /// How far a late sender may catch up by sending closer together.
 const CATCH_UP: Duration = Duration::from_millis(50);
 
@@ -40,12 +45,29 @@ impl Rate {
     }
 }
 
+/// One that went.
+#[derive(Debug)]
+struct Sent {
+    taken: Instant,
+    written: Option<WrittenAt>,
+}
+
+impl Sent {
+    /// When it went; `None` while it is not written, though it will be.
+    fn at(&self) -> Option<Instant> {
+        match &self.written {
+            None => Some(self.taken),
+            Some(written) => written.get().or_else(|| written.is_lost().then_some(self.taken)),
+        }
+    }
+}
+
 /// Says when the next one may go.
 #[derive(Debug)]
 pub struct Pacer {
     rate: Rate,
     /// When the last ones went, at most `rate.count` of them.
-    sent: VecDeque<Instant>,
+    sent: VecDeque<Sent>,
     /// When the next one is due by even spacing.
     due: Option<Instant>,
 }
@@ -64,27 +86,43 @@ impl Pacer {
         self.sent.drain(..surplus);
     }
 
-    /// When the next one may go; never later than needed, possibly in the past.
+    /// The one that the next must keep its distance from.
+    fn bound(&self) -> Option<&Sent> {
+        self.sent.front().filter(|_| self.sent.len() >= self.rate.count)
+    }
+
+    fn waits_for_a_write(&self) -> bool {
+        self.bound().is_some_and(|oldest| oldest.at().is_none())
+    }
+
+    /// When the next one may go; never later than needed, possibly in the past. While a write is awaited: when to look again.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
-        let full = self.sent.len() >= self.rate.count;
-        let room = self.sent.front().filter(|_| full).map(|oldest| *oldest + self.rate.stretch);
+        let free = |oldest: &Sent| oldest.at().map_or_else(|| Instant::now() + RECHECK, |at| at + self.rate.stretch);
+        let room = self.bound().map(free);
         room.max(self.due)
     }
 
     /// Takes the permission to send one `now`, if there is one.
     pub fn try_take(&mut self, now: Instant) -> bool {
-        if self.next().is_some_and(|next| next > now) {
+        if self.waits_for_a_write() || self.next().is_some_and(|next| next > now) {
             return false;
         }
         while self.sent.len() >= self.rate.count {
             self.sent.pop_front();
         }
-        self.sent.push_back(now);
+        self.sent.push_back(Sent { taken: now, written: None });
         // Late by up to CATCH_UP is made good; idle time is not saved up.
         let due = self.due.unwrap_or(now).max(now.checked_sub(CATCH_UP).unwrap_or(now));
         self.due = Some(due + self.rate.interval());
         true
+    }
+
+    /// The one that was taken last is being written.
+    pub fn writing(&mut self, written: WrittenAt) {
+        if let Some(last) = self.sent.back_mut() {
+            last.written = Some(written);
+        }
     }
 
     /// Waits until one may go, and takes the permission. Dropping the future takes nothing.
@@ -141,6 +179,45 @@ mod tests {
             // One more than whole intervals fit, and one less may be due just after the end.
             prop_assert!(times.len() as f64 + 1.0 >= 0.98 * rate * seconds, "{} of {}", times.len(), rate * seconds);
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn a_write_that_is_late_counts_from_when_it_was_done(
+            rate in prop_oneof![Just(1.0), Just(20.0), 5.0..200.0_f64],
+            late in prop::collection::vec(0_u64..150, 1..50),
+        ) {
+            let (begin, mut writes) = (Instant::now(), Vec::new());
+            let (mut now, mut pacer) = (begin, Pacer::new(Rate::per_second(rate)));
+            let mut late = late.into_iter().map(Duration::from_millis).cycle();
+            while now < begin + Duration::from_secs(20) {
+                if pacer.try_take(now) {
+                    let written = WrittenAt::default();
+                    pacer.writing(written.clone());
+                    // Nothing else runs meanwhile: so the next leave comes after it.
+                    now += late.next().unwrap_or_default();
+                    written.set(now);
+                    writes.push(now);
+                } else {
+                    now = pacer.next().expect("something was sent").max(now);
+                }
+            }
+            prop_assert!(densest(&writes) as f64 <= rate.ceil(), "{} at {rate}/s", densest(&writes));
+        }
+    }
+
+    #[test]
+    fn what_is_not_written_holds_the_next_up_and_what_never_will_be_does_not() {
+        let begin = Instant::now();
+        let mut pacer = Pacer::new(Rate::per_second(1.0));
+        assert!(pacer.try_take(begin));
+        let written = WrittenAt::default();
+        pacer.writing(written.clone());
+        let later = begin + Duration::from_secs(10);
+        assert!(!pacer.try_take(later), "it is being written");
+        drop(written);
+        assert!(pacer.try_take(later), "the session is gone, and the request with it");
     }
 
     #[test]

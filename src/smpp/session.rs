@@ -7,13 +7,14 @@
 //! What happened to a request is exact, because money and duplicates hang on it: see [`Outcome`]. A request's time-out
 //! counts from when its last octet was handed to the transport. A late answer is never taken for another's: sequence
 //! numbers are not reused until they wrap at 0x7FFF_FFFF, and then never one that is still waiting.
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use rusmpp::{CommandStatus, Pdu};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 
 use core::Core;
 pub use incoming::{Event, Incoming, Request, Responder};
@@ -302,8 +303,31 @@ impl Slot {
     pub fn send(self, pdu: impl Into<Pdu>) -> Pending {
         let Self { core, permit } = self;
         let (settle, outcome) = oneshot::channel();
-        core.send(&pdu.into(), Some(permit), Some(settle));
-        Pending { outcome }
+        let written = WrittenAt::default();
+        core.send(&pdu.into(), Some(permit), Some(settle), written.clone());
+        Pending { outcome, written }
+    }
+}
+
+/// When a request was handed to the transport whole: known once it was.
+#[derive(Debug, Clone, Default)]
+pub struct WrittenAt(Arc<OnceLock<Instant>>);
+
+impl WrittenAt {
+    pub(super) fn set(&self, at: Instant) {
+        let _ = self.0.set(at);
+    }
+
+    /// The moment, if it has come.
+    #[must_use]
+    pub fn get(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+
+    /// It will never come: nobody else speaks of the request any more.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        Arc::strong_count(&self.0) == 1 && self.get().is_none()
     }
 }
 
@@ -312,6 +336,15 @@ impl Slot {
 #[must_use = "what becomes of a request decides whether to send it again"]
 pub struct Pending {
     outcome: oneshot::Receiver<Outcome>,
+    written: WrittenAt,
+}
+
+impl Pending {
+    /// When it was handed to the transport.
+    #[must_use]
+    pub fn written_at(&self) -> WrittenAt {
+        self.written.clone()
+    }
 }
 
 impl Future for Pending {

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, CloseReason, Counts, Options, Outcome, Silence};
+use super::{Answer, CloseReason, Counts, Options, Outcome, Silence, WrittenAt};
 use crate::smpp::frame;
 
 /// The largest sequence number of the standard.
@@ -68,6 +68,7 @@ struct State {
 struct Waiting {
     answered_by: CommandId,
     written: Option<Duration>,
+    written_at: WrittenAt,
     settle: Option<oneshot::Sender<Outcome>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -146,6 +147,7 @@ impl Core {
         pdu: &Pdu,
         permit: Option<OwnedSemaphorePermit>,
         settle: Option<oneshot::Sender<Outcome>>,
+        written_at: WrittenAt,
     ) {
         let mut state = self.state();
         if let Some(reason) = state.refusing.clone() {
@@ -156,7 +158,7 @@ impl Core {
             return;
         }
         let was_empty = state.out.is_empty();
-        state.ask(pdu, permit, settle);
+        state.ask(pdu, permit, settle, written_at);
         drop(state);
         self.wrote_into(was_empty);
     }
@@ -202,6 +204,8 @@ impl Core {
         }
         drop(state);
         for (waiting, answer) in settled {
+            // The answer may have overtaken the note that the request was written.
+            waiting.written_at.set(Instant::now());
             if let Some(settle) = waiting.settle {
                 let _ = settle.send(Outcome::Answered(answer));
             }
@@ -324,7 +328,7 @@ impl Core {
                 let mut state = self.state();
                 if state.reason.is_none() {
                     state.unbinding = true;
-                    state.ask(&Pdu::Unbind, None, Some(settle));
+                    state.ask(&Pdu::Unbind, None, Some(settle), WrittenAt::default());
                 }
             }
             self.to_write.notify_one();
@@ -364,7 +368,7 @@ impl Core {
             None => {
                 let silent = state.last_sent.min(state.last_received);
                 if now.saturating_sub(silent) >= self.options.enquire_after {
-                    state.ask(&Pdu::EnquireLink, None, None);
+                    state.ask(&Pdu::EnquireLink, None, None, WrittenAt::default());
                     state.enquired = Some(now);
                     next = next.min(now + self.options.enquire_timeout);
                 } else {
@@ -409,13 +413,19 @@ impl State {
         self.queued += (self.out.len() - before) as u64;
     }
 
-    fn ask(&mut self, pdu: &Pdu, permit: Option<OwnedSemaphorePermit>, settle: Option<oneshot::Sender<Outcome>>) {
+    fn ask(
+        &mut self,
+        pdu: &Pdu,
+        permit: Option<OwnedSemaphorePermit>,
+        settle: Option<oneshot::Sender<Outcome>>,
+        written_at: WrittenAt,
+    ) {
         let sequence = self.next_sequence();
         let id = pdu.command_id();
         self.put(id, CommandStatus::EsmeRok, sequence, Some(pdu));
         self.unwritten.push_back((self.queued, sequence));
         let answered_by = frame::response_to(id);
-        self.pending.insert(sequence, Waiting { answered_by, written: None, settle, _permit: permit });
+        self.pending.insert(sequence, Waiting { answered_by, written: None, written_at, settle, _permit: permit });
     }
 
     fn mark_written(&mut self) {
@@ -424,6 +434,7 @@ impl State {
             // An answer may have overtaken the note that its request was written.
             if let Some(waiting) = self.pending.get_mut(&sequence) {
                 waiting.written = Some(now);
+                waiting.written_at.set(Instant::now());
             }
         }
     }
