@@ -133,7 +133,8 @@ async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: 
         let now = SystemClock.now();
         let day = copenhagen_day(now);
         let (queue, log) =
-            (keys.queue_key(tenant).await.expect("a key"), keys.log_key(tenant, day).await.expect("a key"));
+            (keys.queue_key(tenant, day).await.expect("a key"), keys.log_key(tenant, day).await.expect("a key"));
+        let repeat = keys.repeat_key(tenant).await.expect("a key");
         let id = MessageId::new(now);
         let number = format!("45{:08}", 20_000_000 + id.0.as_u128() % 70_000_000);
         let body = Body {
@@ -164,8 +165,8 @@ async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: 
             queue_key: queue.name().to_owned(),
             log_key: Some(log.name().to_owned()),
             repeat: Some(Repeat {
-                key_hash: queue.digest("key", id.0.as_bytes()),
-                body_hash: queue.digest("body", &plain),
+                key_hash: repeat.digest("key", id.0.as_bytes()),
+                body_hash: repeat.digest("body", &plain),
                 answer,
             }),
             messages: vec![message],
@@ -213,8 +214,8 @@ impl Sender {
         let launched = claim::launch(pool, epoch, flight, route, &wanted).await.expect("launch");
         assert_eq!(launched.ids.len(), self.batch as usize);
 
-        let key = self.keys.queue_key(tenant).await.expect("a key");
         for message in &queued {
+            let key = self.keys.queue_key_named(tenant, &message.queue_key).await.expect("a key");
             key.open(message.id.0, Field::Body, &message.body).expect("opened");
         }
         let settled: Vec<Settled> = queued.iter().map(|message| submitted(message.id, route)).collect();

@@ -26,6 +26,8 @@ enum Role {
     Migrate(crate::store::migrate::Args),
     /// Make passwords, certificates and the key-encryption key, once, where absent.
     Bootstrap(crate::operator::bootstrap::Args),
+    /// Check that nothing was changed in the erasure journal or taken out of it.
+    Journal(crate::retention::audit::Args),
     /// Print the custom resource definitions as YAML.
     Crd,
     /// Print the OpenAPI document of the REST API as JSON.
@@ -85,6 +87,13 @@ fn serve(role: Role) -> anyhow::Result<()> {
             Role::Bootstrap(args) => crate::operator::bootstrap::run(args).await?,
             #[cfg(feature = "simulate")]
             Role::Simulate(args) => crate::simulator::run(args).await?,
+            Role::Journal(args) => {
+                let found = crate::retention::audit::run(args).await?;
+                #[expect(clippy::print_stdout, reason = "this command's result is its output")]
+                {
+                    println!("{found}");
+                }
+            }
             Role::Crd | Role::Openapi => {}
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! exist, and are on the standby, days before their first use: the operator makes them ([`Keyring::provide`]), everyone
 //! else only looks them up. What the keys do is in [`seal`], which the sender uses without a keyring.
 mod cache;
+mod destruction;
 mod kek;
 pub mod seal;
 mod sql;
@@ -19,21 +20,24 @@ use sqlx::PgPool;
 use zeroize::Zeroizing;
 
 use self::cache::Cache;
-use self::seal::{KEY_BYTES, KeyBytes, LogKey, PrivateKey, QueueKey, WrappingKey};
+use self::seal::{KEY_BYTES, KeyBytes, LogKey, PrivateKey, QueueKey, RepeatKey, WrappingKey};
 use crate::domain::TenantId;
 use crate::store::{self, Dsn};
 
+pub use self::destruction::{Destroyed, WalWindow};
 pub use self::kek::{Kek, KekError};
 
 /// What a key is for. Classes never open each other's ciphertexts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// The full text of messages not yet submitted; the only key a tenant's sender has.
+    /// The full text of messages not yet final, by day of accept; the only class a tenant's sender has.
     Queue,
     /// What is kept for history, by day of accept.
     Log,
     /// A key pair by day: connectors seal what they receive to its public half.
     Inbound,
+    /// Recognises repeated calls; lives as long as the account.
+    Repeat,
 }
 
 impl Class {
@@ -44,7 +48,15 @@ impl Class {
             Self::Queue => "queue",
             Self::Log => "log",
             Self::Inbound => "inbound",
+            Self::Repeat => "repeat",
         }
+    }
+}
+
+impl Class {
+    /// The class of this name, of those that have a key for each day.
+    fn of(name: &str) -> Option<Self> {
+        [Self::Queue, Self::Log, Self::Inbound].into_iter().find(|class| class.as_str() == name)
     }
 }
 
@@ -57,6 +69,9 @@ pub enum Error {
     /// New keys could not be stored; none is.
     #[error("store new keys: {0}")]
     Store(#[source] sqlx::Error),
+    /// Keys that must be gone are not.
+    #[error("destroy keys: {0}")]
+    Destroy(#[source] sqlx::Error),
     /// It was never made, or it is destroyed. For the day's own keys this means that the operator is away for too long:
     /// nothing is accepted then.
     #[error("tenant {tenant} has no {} key for this", class.as_str())]
@@ -103,7 +118,8 @@ pub struct Keyring {
     pool: PgPool,
     kek: Kek,
     wrapping: Cache<TenantId, WrappingKey>,
-    queue: Cache<TenantId, QueueKey>,
+    repeat: Cache<TenantId, RepeatKey>,
+    queue_by_day: Cache<(TenantId, Date), QueueKey>,
     log_by_day: Cache<(TenantId, Date), LogKey>,
     named: Cache<(TenantId, String), Named>,
 }
@@ -124,15 +140,16 @@ impl Keyring {
             pool,
             kek,
             wrapping: Cache::default(),
-            queue: Cache::default(),
+            repeat: Cache::default(),
+            queue_by_day: Cache::default(),
             log_by_day: Cache::default(),
             named: Cache::default(),
         }
     }
 
-    /// Makes what is missing of a tenant's keys: one queue key, and for each day from `from`, which is today, to `to` (both
-    /// included) a log key and an inbound key pair that must be gone `log_days` after their day; without `log_days` no log
-    /// key. Idempotent; two at once make one key. Today's keys keep the date they were made with; those of later days are
+    /// Makes what is missing of a tenant's keys: one that recognises repeated calls, and for each day from `from`, which is
+    /// today, to `to` (both included) a queue key, and a log key and an inbound key pair that must be gone `log_days` after
+    /// their day; without `log_days` no log key. Idempotent; two at once make one key. Today's keys keep the date they were made with; those of later days are
     /// made anew where `log_days` has changed. Returns the public keys of these days.
     ///
     /// # Errors
@@ -146,7 +163,7 @@ impl Keyring {
     ) -> Result<Vec<PublicDay>, Error> {
         let days: Vec<Date> = from.series(jiff::Span::new().days(1)).take_while(|day| *day <= to).collect();
         let present = sql::present(&self.pool, tenant, from, to).await.map_err(Error::LookUp)?;
-        if !present.queue || !present.missing(&days, log_days).is_empty() {
+        if !present.repeat || !present.missing(&days, log_days).is_empty() {
             self.make_missing(tenant, &days, log_days).await?;
         }
         sql::public_days(&self.pool, tenant, from, to).await.map_err(Error::LookUp)
@@ -168,12 +185,13 @@ impl Keyring {
         };
         let present = sql::present(&mut *transaction, tenant, *first, *last).await.map_err(Error::LookUp)?;
         let mut made = Vec::new();
-        if !present.queue {
-            made.push(sql::NewKey::make(tenant, Class::Queue, *first, None, &wrapping)?);
+        if !present.repeat {
+            let (name, wrapped) = sql::lasting(tenant, Class::Repeat, &wrapping)?;
+            sql::insert_lasting(&mut transaction, tenant, Class::Repeat, name, &wrapped).await.map_err(Error::Store)?;
         }
         let missing = present.missing(days, log_days);
-        for sql::Missing { class, day, gone_on, .. } in &missing {
-            made.push(sql::NewKey::make(tenant, *class, *day, Some(*gone_on), &wrapping)?);
+        for key in &missing {
+            made.push(sql::NewKey::make(tenant, key, &wrapping)?);
         }
         sql::withdraw(&mut transaction, tenant, &missing).await.map_err(Error::Store)?;
         sql::insert(&mut transaction, tenant, &made).await.map_err(Error::Store)?;
@@ -194,19 +212,51 @@ impl Keyring {
         sql::answers(&self.pool).await.is_ok()
     }
 
-    /// The key that the full text of new messages is sealed with.
+    /// The key that repeated calls are recognised with.
     ///
     /// # Errors
     /// [`Error::KeyMissing`] before the operator made it; else when the keyring does not answer.
-    pub async fn queue_key(&self, tenant: TenantId) -> Result<Arc<QueueKey>, Error> {
-        if let Some(key) = self.queue.get(&tenant) {
+    pub async fn repeat_key(&self, tenant: TenantId) -> Result<Arc<RepeatKey>, Error> {
+        if let Some(key) = self.repeat.get(&tenant) {
+            return Ok(key);
+        }
+        let class = Class::Repeat;
+        let stored = sql::lasting_of(&self.pool, tenant, class).await.map_err(Error::LookUp)?;
+        let (name, bytes) = self.unwrap(tenant, class, stored).await?;
+        let key = RepeatKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?;
+        Ok(self.repeat.put(tenant, Arc::new(key)))
+    }
+
+    /// The key that the full text of messages accepted on `day` is sealed with.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`] when the operator did not make it; else when the keyring does not answer.
+    pub async fn queue_key(&self, tenant: TenantId, day: Date) -> Result<Arc<QueueKey>, Error> {
+        if let Some(key) = self.queue_by_day.get(&(tenant, day)) {
             return Ok(key);
         }
         let class = Class::Queue;
-        let stored = sql::newest(&self.pool, tenant, class).await.map_err(Error::LookUp)?;
+        let stored = sql::of_day(&self.pool, tenant, class, day).await.map_err(Error::LookUp)?;
+        let key = self.queue_key_of(tenant, stored).await?;
+        Ok(self.queue_by_day.put((tenant, day), Arc::new(key)))
+    }
+
+    /// All queue keys that are not due to be gone by `today`, those made ahead included: what a sender is given. Newest first.
+    ///
+    /// # Errors
+    /// When the keyring does not answer, or one does not open.
+    pub async fn queue_keys(&self, tenant: TenantId, today: Date) -> Result<Vec<QueueKey>, Error> {
+        let mut keys = Vec::new();
+        for stored in sql::living(&self.pool, tenant, Class::Queue, today).await.map_err(Error::LookUp)? {
+            keys.push(self.queue_key_of(tenant, Some(stored)).await?);
+        }
+        Ok(keys)
+    }
+
+    async fn queue_key_of(&self, tenant: TenantId, stored: Option<sql::Stored>) -> Result<QueueKey, Error> {
+        let class = Class::Queue;
         let (name, bytes) = self.unwrap(tenant, class, stored).await?;
-        let key = QueueKey::new(tenant, &name, bytes).map_err(|_| Error::Unwrap { tenant, class })?;
-        Ok(self.queue.put(tenant, Arc::new(key)))
+        QueueKey::new(tenant, &name, bytes).map_err(|_| Error::Unwrap { tenant, class })
     }
 
     /// The key that what is kept of messages accepted on `day` is sealed with.
@@ -272,6 +322,7 @@ impl Keyring {
             Class::Queue => Named::Queue(Arc::new(QueueKey::new(tenant, &name, bytes).map_err(refused)?)),
             Class::Log => Named::Log(Arc::new(LogKey::new(tenant, &name, &bytes).map_err(refused)?)),
             Class::Inbound => Named::Inbound(Arc::new(PrivateKey::new(tenant, &name, &bytes).map_err(refused)?)),
+            Class::Repeat => return Err(Error::KeyMissing { tenant, class }),
         };
         Ok(self.named.put(at, Arc::new(key)))
     }

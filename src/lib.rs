@@ -17,6 +17,7 @@ pub mod simulator;
 pub mod config;
 pub mod keyring;
 pub mod pki;
+pub mod retention;
 pub mod smpp;
 pub mod store;
 pub mod telemetry;

@@ -23,6 +23,7 @@ pub mod bootstrap;
 mod conditions;
 mod context;
 mod controller;
+mod expiry;
 mod failure;
 mod labels;
 mod lead;
@@ -50,7 +51,7 @@ use std::time::Duration;
 use kube::Client;
 use kube_lease_manager::LeaseManagerError;
 use prometheus_client::registry::Registry;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -221,7 +222,8 @@ fn context(args: &Args, client: &Client) -> Result<Context, Error> {
     Ok(Context {
         client: client.clone(),
         pool: store::connect(&data, 10, "budstikke-operator"),
-        keyring: Keyring::open(keyring::connect(&keys, 5, "budstikke-operator"), kek),
+        keyring: Arc::new(Keyring::open(keyring::connect(&keys, 5, "budstikke-operator"), kek)),
+        retention: watch::Sender::default(),
         authority,
         database: DataInstance::read(&file("database/operator-url"))?,
         workloads: Workloads::of(args),

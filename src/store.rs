@@ -12,6 +12,7 @@ pub mod partitions;
 pub mod receipts;
 pub mod receipts_upstream;
 pub mod results;
+pub mod retention;
 pub mod routes;
 pub mod scram;
 pub mod shares;

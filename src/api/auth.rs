@@ -41,6 +41,13 @@ impl Caller {
         if self.0.scopes.contains(&scope) { Ok(()) } else { Err(Problem::MissingScope(scope)) }
     }
 
+    /// There is a history to look things up in: none from the moment on at which the tenant has opted out of logging, whatever
+    /// is still to be erased (D4).
+    #[must_use]
+    pub fn has_history(&self) -> bool {
+        self.0.account.as_ref().is_none_or(|account| account.log_days != 0)
+    }
+
     /// The tenant's settings.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::send::SendAnswer;
 use super::{Shared, seal};
 use crate::domain::TenantId;
-use crate::keyring::seal::QueueKey;
+use crate::keyring::seal::RepeatKey;
 use crate::store::accept::{self, Repeat};
 
 /// The header.
@@ -53,18 +53,20 @@ impl IdempotencyKey {
 /// What the database keeps of a call, to know its repetition by.
 ///
 /// # Errors
-/// None in practice: an answer always serialises.
-pub fn repeat(
-    key: &QueueKey,
+/// When the keyring is away.
+pub async fn repeat(
+    shared: &Shared,
+    tenant: TenantId,
     idempotency: &IdempotencyKey,
     body: &[u8],
     answer: &SendAnswer,
 ) -> Result<Repeat, Problem> {
-    let (key_hash, body_hash) = hashes(key, idempotency, body);
+    let key = shared.keyring.repeat_key(tenant).await.map_err(seal::away)?;
+    let (key_hash, body_hash) = hashes(&key, idempotency, body);
     Ok(Repeat { key_hash, body_hash, answer: serde_json::to_value(answer).map_err(Problem::internal)? })
 }
 
-fn hashes(key: &QueueKey, idempotency: &IdempotencyKey, body: &[u8]) -> ([u8; 32], [u8; 32]) {
+fn hashes(key: &RepeatKey, idempotency: &IdempotencyKey, body: &[u8]) -> ([u8; 32], [u8; 32]) {
     (key.digest("idempotency key", idempotency.0.as_bytes()), key.digest("idempotency body", body))
 }
 
@@ -79,7 +81,7 @@ pub async fn earlier_answer(
     idempotency: &IdempotencyKey,
     body: &[u8],
 ) -> Result<Option<SendAnswer>, Problem> {
-    let key = shared.keyring.queue_key(tenant).await.map_err(seal::away)?;
+    let key = shared.keyring.repeat_key(tenant).await.map_err(seal::away)?;
     let (key_hash, body_hash) = hashes(&key, idempotency, body);
     let Some(earlier) = accept::earlier(&shared.pool, tenant, &key_hash).await.map_err(Problem::database)? else {
         return Ok(None);

@@ -1,13 +1,11 @@
 //! Where personal data turns into ciphertext, and back. Between here and a sender nobody can read a number or a text.
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::problem::Problem;
 use super::send::plan::Plan;
 use crate::domain::inbound::Inbound;
 use crate::domain::{Entry, MessageId, TenantId, content, copenhagen_day};
-use crate::keyring::seal::{Field, QueueKey};
+use crate::keyring::seal::Field;
 use crate::keyring::{self, Keyring};
 use crate::store::accept::{Logged, Message};
 use crate::store::credentials::Account;
@@ -16,8 +14,8 @@ use crate::store::history::{self, Record};
 /// A call's messages, sealed.
 #[derive(Debug)]
 pub struct Sealed {
-    /// The key of the bodies.
-    pub queue_key: Arc<QueueKey>,
+    /// Name of the key of the bodies.
+    pub queue_key: String,
     /// Name of the key of the entries; `None` where nothing is logged (D4).
     pub log_key: Option<String>,
     /// In the order of the plan.
@@ -36,10 +34,11 @@ pub async fn seal(
     plan: &Plan,
     ids: &[MessageId],
 ) -> Result<Sealed, Problem> {
-    let queue_key = keyring.queue_key(tenant).await.map_err(away)?;
+    let today = copenhagen_day(now);
+    let queue_key = keyring.queue_key(tenant, today).await.map_err(away)?;
     let log_key = match account.log_days {
         0 => None,
-        _ => Some(keyring.log_key(tenant, copenhagen_day(now)).await.map_err(away)?),
+        _ => Some(keyring.log_key(tenant, today).await.map_err(away)?),
     };
     let mut messages = Vec::with_capacity(plan.accepted.len());
     for (recipient, id) in plan.accepted.iter().zip(ids) {
@@ -63,7 +62,7 @@ pub async fn seal(
             logged,
         });
     }
-    Ok(Sealed { queue_key, log_key: log_key.map(|key| key.name().to_owned()), messages })
+    Ok(Sealed { queue_key: queue_key.name().to_owned(), log_key: log_key.map(|key| key.name().to_owned()), messages })
 }
 
 /// The entry of a message; `None` once its key is destroyed (D2).

@@ -208,7 +208,10 @@ async fn accept(
     // Batch and messages share the millisecond of `now`, which is how a batch finds its messages.
     let sealed = seal::seal(&shared.keyring, caller.tenant(), now, account, &plan, &ids).await?;
     let mut answer = plan.answer(Some(batch), &ids);
-    let repeat = key.map(|key| idempotency::repeat(&sealed.queue_key, key, bytes, &answer)).transpose()?;
+    let repeat = match key {
+        Some(key) => Some(idempotency::repeat(shared, caller.tenant(), key, bytes, &answer).await?),
+        None => None,
+    };
     let _in_flight =
         repeat.as_ref().map(|repeat| shared.in_flight.enter(caller.tenant(), repeat.key_hash)).transpose()?;
     let call = Call {
@@ -217,7 +220,7 @@ async fn accept(
         day: copenhagen_day(now),
         not_before: plan.send_at,
         expires_at: plan.expires_at,
-        queue_key: sealed.queue_key.name().to_owned(),
+        queue_key: sealed.queue_key,
         log_key: sealed.log_key,
         repeat,
         messages: sealed.messages,

@@ -37,6 +37,8 @@ pub mod types {
     /// Retention is kept as promised, proved by what is stored (D1 to D4, D8); of a route: numbers and texts leave over
     /// TLS only (D8).
     pub const COMPLIANT: &str = "Compliant";
+    /// A shortened policy would erase what is logged already: it is shown for a day first (D2).
+    pub const ERASURE_PENDING: &str = "ErasurePending";
     /// What the tenant decided itself differs from the spec, and wins.
     pub const SPEC_DIVERGES: &str = "SpecDiverges";
 }
@@ -97,6 +99,8 @@ pub mod reasons {
     pub const MAINTENANCE: &str = "Maintenance";
     /// The database cannot be reached.
     pub const DATABASE_UNAVAILABLE: &str = "DatabaseUnavailable";
+    /// What must be gone is not, or is not known to be.
+    pub const OVERDUE: &str = "Overdue";
     /// Nothing of the kind holds.
     pub const NONE: &str = "None";
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    schema::{also, set},
+    schema::{also, keyed, set},
     values::{Country, Day},
 };
 
@@ -203,7 +203,7 @@ pub enum Safeguard {
 pub struct RetentionPolicyStatus {
     /// The generation of the spec that this status speaks of; -1 before the first.
     pub observed_generation: i64,
-    /// Ready, Reconciling, Stalled, Compliant.
+    /// Ready, Reconciling, Stalled, Compliant, ErasurePending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::crd::schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -214,4 +214,49 @@ pub struct RetentionPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 60))]
     pub log: Option<String>,
+    /// What is kept of the Tenants under this policy, by class, and until when (D2).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), transform = keyed(&["class"]))]
+    pub classes: Vec<ClassStatus>,
+    /// When all that had to be gone was gone last, in the whole installation; told anew once an hour, or when something went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40))]
+    pub last_run: Option<String>,
+    /// When something falls due next: the beginning of the next day in Copenhagen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40))]
+    pub next_run: Option<String>,
+    /// What was ever erased in the whole installation, by the erasure journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<ErasedStatus>,
+}
+
+/// What is kept of one class.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassStatus {
+    /// `queue` (texts on their way), `log` (history) or `inbound` (received).
+    #[schemars(length(max = 20))]
+    pub class: String,
+    /// The oldest day of which anything can still be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Day>,
+    /// For how many days after the day itself it can be read, by this policy.
+    pub days: i32,
+}
+
+/// What was ever erased.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ErasedStatus {
+    /// Keys that were destroyed.
+    pub keys: i64,
+    /// Partitions of days that were dropped.
+    pub partitions: i64,
+    /// Log entries that were erased one by one.
+    pub entries: i64,
+    /// Messages that were ended since they had waited as long as they might.
+    pub messages: i64,
+    /// Accounts (A6).
+    pub accounts: i64,
 }

@@ -15,7 +15,7 @@ use super::Class;
 use crate::domain::TenantId;
 
 pub use self::pair::{PrivateKey, PublicKey};
-pub use self::symmetric::{LogKey, QueueKey};
+pub use self::symmetric::{LogKey, QueueKey, RepeatKey};
 
 /// Length of every key.
 pub const KEY_BYTES: usize = 32;

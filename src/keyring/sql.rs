@@ -1,5 +1,5 @@
 //! The keyring's rows.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
@@ -8,6 +8,7 @@ use sqlx::{PgConnection, PgExecutor};
 use super::seal::{PrivateKey, WrappingKey};
 use super::{Class, Error, PublicDay, fresh};
 use crate::domain::TenantId;
+use crate::domain::period::{gone_on, queue_days};
 
 /// A key as it is stored.
 pub(super) struct Stored {
@@ -17,9 +18,8 @@ pub(super) struct Stored {
 
 /// Which of a tenant's keys there are; of those by day, when each must be gone.
 pub(super) struct Present {
-    pub(super) queue: bool,
-    log: HashMap<Date, Option<Date>>,
-    inbound: HashMap<Date, Option<Date>>,
+    pub(super) repeat: bool,
+    by_day: HashMap<(Class, Date), Date>,
 }
 
 /// A key of a day that is to be made.
@@ -38,12 +38,12 @@ impl Present {
     pub(super) fn missing(&self, days: &[Date], log_days: u32) -> Vec<Missing> {
         let mut missing = Vec::new();
         for (nth, day) in days.iter().enumerate() {
-            let gone_on = day.saturating_add(jiff::Span::new().days(i64::from(log_days.max(1))));
-            for (class, there) in [(Class::Log, &self.log), (Class::Inbound, &self.inbound)] {
-                let known = there.get(day);
-                let stands = known.is_some_and(|known| nth == 0 || *known == Some(gone_on));
-                let wanted = class != Class::Log || log_days > 0;
-                if wanted && !stands {
+            let kept =
+                [(Class::Queue, queue_days(log_days)), (Class::Log, log_days), (Class::Inbound, log_days.max(1))];
+            for (class, days) in kept.into_iter().filter(|(_, days)| *days > 0) {
+                let gone_on = gone_on(*day, days);
+                let known = self.by_day.get(&(class, *day));
+                if !known.is_some_and(|known| nth == 0 || *known == gone_on) {
                     missing.push(Missing { class, day: *day, gone_on, replaces: known.is_some() });
                 }
             }
@@ -57,35 +57,38 @@ pub(super) struct NewKey {
     class: Class,
     name: String,
     usable_from: Date,
-    gone_on: Option<Date>,
+    gone_on: Date,
     wrapped: Vec<u8>,
     public: Option<Vec<u8>>,
 }
 
 impl NewKey {
-    /// A fresh key, wrapped. Its name begins with the date on which it must be gone, where there is one.
-    pub(super) fn make(
-        tenant: TenantId,
-        class: Class,
-        usable_from: Date,
-        gone_on: Option<Date>,
-        wrapping: &WrappingKey,
-    ) -> Result<Self, Error> {
-        let name = match gone_on {
-            Some(gone_on) => format!("{}/{gone_on}/{usable_from}", class.as_str()),
-            None => format!("{}/{usable_from}", class.as_str()),
-        };
+    /// A fresh key, wrapped. Its name begins with the date on which it must be gone.
+    pub(super) fn make(tenant: TenantId, missing: &Missing, wrapping: &WrappingKey) -> Result<Self, Error> {
+        let Missing { class, day: usable_from, gone_on, .. } = *missing;
+        let name = format!("{}/{gone_on}/{usable_from}", class.as_str());
         let bytes = fresh()?;
         let public = match class {
             Class::Inbound => {
                 let pair = PrivateKey::new(tenant, &name, &bytes).map_err(|_| Error::Make)?;
                 Some(pair.public_bytes().to_vec())
             }
-            Class::Queue | Class::Log => None,
+            Class::Queue | Class::Log | Class::Repeat => None,
         };
         let wrapped = wrapping.wrap(tenant, class, &name, &bytes).map_err(|_| Error::Make)?;
         Ok(Self { class, name, usable_from, gone_on, wrapped, public })
     }
+}
+
+/// A fresh key that lives as long as the account: its name, and itself wrapped.
+pub(super) fn lasting(
+    tenant: TenantId,
+    class: Class,
+    wrapping: &WrappingKey,
+) -> Result<(&'static str, Vec<u8>), Error> {
+    let name = class.as_str();
+    let wrapped = wrapping.wrap(tenant, class, name, &fresh()?).map_err(|_| Error::Make)?;
+    Ok((name, wrapped))
 }
 
 /// One creator at a time for a tenant, until the transaction ends.
@@ -108,19 +111,19 @@ pub(super) async fn insert_wrapping(db: &mut PgConnection, tenant: TenantId, wra
 
 pub(super) async fn present(db: impl PgExecutor<'_>, tenant: TenantId, from: Date, to: Date) -> sqlx::Result<Present> {
     let rows = sqlx::query!(
-        r#"select class, usable_from as "day: SqlDate", gone_on as "gone_on: SqlDate" from keyring.key
-           where tenant_id = $1 and (class = 'queue' or usable_from between $2 and $3)"#,
+        r#"select class as "class!", usable_from as "day?: SqlDate", gone_on as "gone_on?: SqlDate" from keyring.key
+           where tenant_id = $1 and usable_from between $2 and $3
+           union all select class, null, null from keyring.lasting_key where tenant_id = $1"#,
         tenant.0,
         from.to_sqlx() as SqlDate,
         to.to_sqlx() as SqlDate
     )
     .fetch_all(db)
     .await?;
-    let days = |class: Class| {
-        let of_class = rows.iter().filter(|row| row.class == class.as_str());
-        of_class.map(|row| (row.day.to_jiff(), row.gone_on.map(|day| day.to_jiff()))).collect::<HashMap<_, _>>()
-    };
-    Ok(Present { queue: !days(Class::Queue).is_empty(), log: days(Class::Log), inbound: days(Class::Inbound) })
+    let repeat = rows.iter().any(|row| row.class == Class::Repeat.as_str());
+    let by_day =
+        rows.into_iter().filter_map(|row| Some(((Class::of(&row.class)?, row.day?.to_jiff()), row.gone_on?.to_jiff())));
+    Ok(Present { repeat, by_day: by_day.collect() })
 }
 
 /// Takes away keys that were never used.
@@ -140,11 +143,36 @@ pub(super) async fn withdraw(db: &mut PgConnection, tenant: TenantId, keys: &[Mi
     .map(|_| ())
 }
 
+pub(super) async fn insert_lasting(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    class: Class,
+    name: &str,
+    wrapped: &[u8],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into keyring.lasting_key (tenant_id, class, name, wrapped) values ($1, $2, $3, $4)",
+        tenant.0,
+        class.as_str(),
+        name,
+        wrapped
+    )
+    .execute(db)
+    .await
+    .map(|_| ())
+}
+
+/// Stores keys, after making room for the dates on which they must be gone.
 pub(super) async fn insert(db: &mut PgConnection, tenant: TenantId, keys: &[NewKey]) -> sqlx::Result<()> {
+    let dates: BTreeSet<Date> = keys.iter().map(|key| key.gone_on).collect();
+    let dates: Vec<SqlDate> = dates.into_iter().map(|day| day.to_sqlx()).collect();
+    sqlx::query!("select keyring.ensure_key_partition(day) from unnest($1::date[]) as day", &dates as &[SqlDate])
+        .fetch_all(&mut *db)
+        .await?;
     let classes: Vec<&str> = keys.iter().map(|key| key.class.as_str()).collect();
     let names: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
     let usable: Vec<SqlDate> = keys.iter().map(|key| key.usable_from.to_sqlx()).collect();
-    let gone: Vec<Option<SqlDate>> = keys.iter().map(|key| key.gone_on.map(|day| day.to_sqlx())).collect();
+    let gone: Vec<SqlDate> = keys.iter().map(|key| key.gone_on.to_sqlx()).collect();
     let wrapped: Vec<&[u8]> = keys.iter().map(|key| &*key.wrapped).collect();
     let public: Vec<Option<&[u8]>> = keys.iter().map(|key| key.public.as_deref()).collect();
     sqlx::query!(
@@ -154,7 +182,7 @@ pub(super) async fn insert(db: &mut PgConnection, tenant: TenantId, keys: &[NewK
         &classes as &[&str],
         &names as &[&str],
         &usable as &[SqlDate],
-        &gone as &[Option<SqlDate>],
+        &gone as &[SqlDate],
         &wrapped as &[&[u8]],
         &public as &[Option<&[u8]>],
     )
@@ -187,14 +215,35 @@ pub(super) async fn public_days(
         .collect()
 }
 
-pub(super) async fn newest(db: impl PgExecutor<'_>, tenant: TenantId, class: Class) -> sqlx::Result<Option<Stored>> {
+pub(super) async fn lasting_of(
+    db: impl PgExecutor<'_>,
+    tenant: TenantId,
+    class: Class,
+) -> sqlx::Result<Option<Stored>> {
     sqlx::query_as!(
         Stored,
-        "select name, wrapped from keyring.key where tenant_id = $1 and class = $2 order by usable_from desc limit 1",
+        "select name, wrapped from keyring.lasting_key where tenant_id = $1 and class = $2",
         tenant.0,
         class.as_str()
     )
     .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn living(
+    db: impl PgExecutor<'_>,
+    tenant: TenantId,
+    class: Class,
+    today: Date,
+) -> sqlx::Result<Vec<Stored>> {
+    sqlx::query_as!(
+        Stored,
+        "select name, wrapped from keyring.key where tenant_id = $1 and class = $2 and gone_on > $3 order by usable_from desc",
+        tenant.0,
+        class.as_str(),
+        today.to_sqlx() as SqlDate
+    )
+    .fetch_all(db)
     .await
 }
 

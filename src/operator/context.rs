@@ -5,10 +5,11 @@ use std::sync::Arc;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use url::Url;
 
 use super::backoff::Backoff;
+use super::expiry::Last;
 use super::metrics::Metrics;
 use super::told::Told;
 use super::{Args, Error};
@@ -20,7 +21,9 @@ use crate::pki::Authority;
 pub(super) struct Context {
     pub(super) client: Client,
     pub(super) pool: PgPool,
-    pub(super) keyring: Keyring,
+    pub(super) keyring: Arc<Keyring>,
+    /// How the last run of retention went.
+    pub(super) retention: watch::Sender<Last>,
     pub(super) authority: Authority,
     pub(super) database: DataInstance,
     pub(super) workloads: Workloads,

@@ -35,6 +35,9 @@ pub(super) enum Failure {
     /// The keyring did not give the tenant's keys.
     #[error(transparent)]
     Keyring(crate::keyring::Error),
+    /// What is logged could not be brought in line with the policy.
+    #[error(transparent)]
+    Retention(crate::retention::Error),
     /// A certificate could not be issued.
     #[error(transparent)]
     Certificate(crate::pki::Error),
@@ -75,6 +78,7 @@ impl Failure {
             Self::UpstreamReports(_) => "upstream_reports",
             Self::Login(_) => "login",
             Self::Keyring(_) => "keyring",
+            Self::Retention(_) => "retention",
             Self::Certificate(_) => "certificate",
             Self::Random => "random",
             Self::Serialize { .. } => "serialize",

@@ -1,5 +1,5 @@
-//! What the leader does: reconcile the four kinds of every namespace, close accounts whose Tenants are gone, and keep
-//! the coming days' partitions there.
+//! What the leader does: reconcile the four kinds of every namespace, close accounts whose Tenants are gone, keep the coming
+//! days' partitions there, and have what must be gone go.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::controller::{Scope, run};
 use super::world::World;
-use super::{Args, maintenance, route, vanished};
+use super::{Args, expiry, maintenance, route, vanished};
 use crate::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
 
 /// What has begun may take this long to end.
@@ -23,6 +23,7 @@ pub(super) async fn lead(context: &Arc<Context>, worlds: &[Arc<World>], args: &A
         tasks.spawn(serve(Arc::clone(context), Arc::clone(world), Arc::clone(args), stop.clone()));
     }
     tasks.spawn(maintenance::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(expiry::run(Arc::clone(context), stop.clone()));
     tasks.spawn(route::follow_upstreams(Arc::clone(context), worlds.to_vec(), stop.clone()));
     tracing::info!("leading");
     stop.cancelled().await;

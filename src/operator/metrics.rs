@@ -34,6 +34,10 @@ pub(super) struct Metrics {
     synced: Family<Namespace, Gauge>,
     /// 1 on the leader.
     pub(super) leading: Gauge,
+    /// When what had to be gone was gone last, Unix seconds.
+    pub(super) retention_ran: Gauge,
+    /// 1 while nothing is destroyed, since no clock can be trusted.
+    pub(super) retention_held: Gauge,
 }
 
 impl Default for Metrics {
@@ -47,6 +51,8 @@ impl Default for Metrics {
             held: Family::default(),
             synced: Family::default(),
             leading: Gauge::default(),
+            retention_ran: Gauge::default(),
+            retention_held: Gauge::default(),
         }
     }
 }
@@ -68,6 +74,16 @@ impl Metrics {
             self.synced.clone(),
         );
         registry.register("leading", "1 on the operator that leads", self.leading.clone());
+        registry.register(
+            "retention_run_timestamp_seconds",
+            "When all that had to be gone was gone last; 0 where this operator does not lead. Alert when it is an hour old",
+            self.retention_ran.clone(),
+        );
+        registry.register(
+            "retention_held",
+            "1 while nothing is destroyed since a clock cannot be trusted. Alert at once",
+            self.retention_held.clone(),
+        );
     }
 
     pub(super) fn reconciled(&self, kind: &'static str, took: Duration, failed: Option<&'static str>) {

@@ -1,4 +1,6 @@
-//! RetentionPolicy: validated, and counted who is under it. What it says is enforced through the Tenants under it.
+//! RetentionPolicy: validated, counted who is under it, and shown to be kept. What it says is enforced through the Tenants under
+//! it (`tenant`), and by what goes each day (`expiry`).
+mod proof;
 mod validate;
 
 use std::time::Duration;
@@ -7,39 +9,53 @@ use super::conditions::{Standing, Verdict, conditions};
 use super::controller::{Controlled, Scope};
 use super::failure::Failure;
 use super::status;
-use crate::crd::conditions::{reasons, types};
+use crate::crd::conditions::reasons;
 use crate::crd::{RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus};
+use crate::domain::TenantId;
 use kube::ResourceExt as _;
 
+use self::proof::Proof;
 pub(super) use self::validate::{log_days, validate};
+
+/// How often it is looked whether it is still kept.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Until the first run of an operator that has just begun to lead.
+const SOON: Duration = Duration::from_secs(2);
 
 impl Controlled for RetentionPolicy {
     async fn reconcile(&self, scope: &Scope) -> Result<Duration, Failure> {
         let name = self.name_any();
         let tenants = scope.world.tenants.state();
-        let count = tenants.iter().filter(|tenant| tenant.spec.retention_ref.name.0 == name).count();
-        status::write(scope, self, build(self, count, scope.context.clock.now())).await?;
-        Ok(Duration::MAX)
+        let under: Vec<_> = tenants.iter().filter(|tenant| tenant.spec.retention_ref.name.0 == name).collect();
+        let account = |status: &crate::crd::TenantStatus| status.account_id.map(TenantId);
+        let accounts: Vec<_> = under.iter().filter_map(|tenant| tenant.status.as_ref().and_then(account)).collect();
+        let proof = Proof::of(scope, &self.spec, &accounts).await?;
+        // What the leader before has shown stands until this one knows better.
+        if proof.last.is_unknown() && self.status.as_ref().is_some_and(|status| status.last_run.is_some()) {
+            return Ok(SOON);
+        }
+        status::write(scope, self, build(self, under.len(), &proof, scope.context.clock.now())).await?;
+        Ok(if proof.last.is_unknown() { SOON } else { AGAIN })
     }
 }
 
-fn build(policy: &RetentionPolicy, tenants: usize, now: jiff::Timestamp) -> RetentionPolicyStatus {
+fn build(policy: &RetentionPolicy, tenants: usize, proof: &Proof, now: jiff::Timestamp) -> RetentionPolicyStatus {
     let spec = &policy.spec;
     let standing = match validate(spec) {
         Ok(()) => Standing::Ready,
         Err(message) => Standing::Stalled(reasons::INVALID, message),
     };
     let generation = policy.metadata.generation.unwrap_or_default();
-    // That what is promised is kept is proved elsewhere; that it cannot be is known from the spec alone.
-    let verdicts: Vec<Verdict> = validate::not_kept(spec)
-        .map(|message| Verdict::no(types::COMPLIANT, reasons::INVALID, message))
-        .into_iter()
-        .collect();
+    let verdicts: Vec<Verdict> = [proof.compliant(spec, now), proof.pending()].into_iter().flatten().collect();
     RetentionPolicyStatus {
         observed_generation: generation,
         conditions: conditions(status::current(policy), &standing, &in_words(spec), &verdicts, generation, now),
         referenced_by: i32::try_from(tenants).ok(),
         log: Some(in_words(spec)),
+        classes: proof.classes(spec),
+        last_run: proof.last_run(policy.status.as_ref()),
+        next_run: Some(proof::shown(proof::next_midnight(now))),
+        erased: proof.erased.clone(),
     }
 }
 

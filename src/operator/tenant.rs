@@ -62,7 +62,9 @@ impl Tenant {
                 Written::InForce(taken) => judgement.numbers = validate::numbers(&taken),
                 Written::Outdated => return Err(Failure::Outdated),
             }
+            let wanted = build::kept(self, &found, orders.log_days());
             provision::keys(scope, tenant, orders.log_days(), today).await?;
+            provision::keep(scope, tenant, wanted, judgement.erased_on, today).await?;
             wait = wait.min(provision::sender(scope, self, tenant, &found, &judgement).await?);
         } else if let Some((code, reason)) = &judgement.closed {
             account::close(scope, self, tenant, code, reason).await?;

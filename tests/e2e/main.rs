@@ -18,6 +18,7 @@ mod delivery;
 mod isolation;
 mod operator;
 mod outages;
+mod retention;
 mod rotation;
 mod sharing;
 mod standby;

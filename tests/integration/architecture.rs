@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms below it that it may use. `simulator` stands beside the roles.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("cli", &["api", "connector", "operator", "sender", "simulator", "store", "telemetry", "crd"]),
+    ("cli", &["api", "connector", "operator", "retention", "sender", "simulator", "store", "telemetry", "crd"]),
     ("api", &["config", "keyring", "pki", "store", "telemetry", "domain"]),
     ("connector", &["config", "keyring", "pki", "smpp", "store", "telemetry", "domain"]),
-    ("operator", &["config", "keyring", "pki", "store", "telemetry", "crd", "domain"]),
+    ("operator", &["config", "keyring", "pki", "retention", "store", "telemetry", "crd", "domain"]),
     ("sender", &["config", "keyring", "pki", "smpp", "store", "telemetry", "domain"]),
     ("simulator", &["smpp", "telemetry", "domain"]),
+    ("retention", &["keyring", "store", "domain"]),
     ("config", &["pki", "keyring", "domain"]),
     ("keyring", &["store", "domain"]),
     ("pki", &["domain"]),

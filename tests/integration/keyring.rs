@@ -1,7 +1,7 @@
 //! The keyring on a real instance: made once, looked up by everyone, gone when destroyed.
 use budstikke::domain::{Msisdn, TenantId};
 use budstikke::keyring::seal::Field;
-use budstikke::keyring::{self, Error, Kek, Keyring};
+use budstikke::keyring::{self, Class, Error, Kek, Keyring, WalWindow};
 use jiff::civil::{Date, date};
 use uuid::Uuid;
 
@@ -20,7 +20,8 @@ fn keyring(databases: &Databases, login: &str) -> Keyring {
 }
 
 async fn keys(databases: &Databases) -> i64 {
-    let count = sqlx::query_scalar("select count(*) from keyring.key");
+    let count =
+        sqlx::query_scalar("select (select count(*) from keyring.key) + (select count(*) from keyring.lasting_key)");
     count.fetch_one(&databases.keyring.pool("budstikke_owner")).await.expect("count keys")
 }
 
@@ -32,12 +33,12 @@ async fn creators_at_once_make_one_key_each() {
     let made = futures::future::try_join_all(creators).await.expect("all provide");
     assert!(made.iter().all(|days| days == &made[0]), "all see the same public keys");
     assert_eq!(made[0].len(), 8);
-    assert_eq!(keys(&databases).await, 1 + 8 + 8);
+    assert_eq!(keys(&databases).await, 1 + 8 + 8 + 8);
 
     let again =
         keyring(&databases, "budstikke_operator").provide(TENANT, FROM, TO.tomorrow().expect("a day"), 90).await;
     assert_eq!(again.expect("one day more")[..8], made[0][..]);
-    assert_eq!(keys(&databases).await, 1 + 9 + 9);
+    assert_eq!(keys(&databases).await, 1 + 9 + 9 + 9);
 }
 
 #[tokio::test]
@@ -57,6 +58,7 @@ async fn later_days_follow_what_is_promised_now() {
     let public = provide(0).await;
     assert!(names("log").await.is_empty(), "nothing is logged");
     assert_eq!(names("inbound").await, ["inbound/2026-03-02/2026-03-01", "inbound/2026-03-03/2026-03-02"]);
+    assert_eq!(names("queue").await, ["queue/2026-04-08/2026-03-01", "queue/2026-04-09/2026-03-02"]);
 
     let longer = provide(90).await;
     assert_eq!(names("log").await, ["log/2026-05-30/2026-03-01", "log/2026-05-31/2026-03-02"]);
@@ -78,7 +80,7 @@ async fn what_one_process_seals_another_opens() {
     let public = operator.provide(TENANT, FROM, TO, 90).await.expect("provided");
     let (one, other) = (keyring(&databases, "budstikke_api"), keyring(&databases, "budstikke_api"));
 
-    let queue = one.queue_key(TENANT).await.expect("a queue key");
+    let queue = one.queue_key(TENANT, FROM).await.expect("a queue key");
     let body = queue.seal(ROW, Field::Body, b"en besked").expect("sealed");
     let same = other.queue_key_named(TENANT, queue.name()).await.expect("by its name");
     assert_eq!(same.open(ROW, Field::Body, &body).expect("opened").as_slice(), b"en besked");
@@ -103,19 +105,75 @@ async fn what_one_process_seals_another_opens() {
 async fn a_key_that_was_not_made_or_is_destroyed_is_missing() {
     let databases = Databases::start().await;
     let api = keyring(&databases, "budstikke_api");
-    assert!(matches!(api.queue_key(TENANT).await, Err(Error::KeyMissing { .. })), "not made yet");
+    assert!(matches!(api.queue_key(TENANT, FROM).await, Err(Error::KeyMissing { .. })), "not made yet");
     keyring(&databases, "budstikke_operator").provide(TENANT, FROM, TO, 90).await.expect("provided");
     let name = api.log_key(TENANT, FROM).await.expect("made since").name().to_owned();
     assert!(matches!(api.log_key(TENANT, date(2026, 4, 1)).await, Err(Error::KeyMissing { .. })), "beyond the horizon");
     assert!(matches!(api.queue_key_named(TENANT, &name).await, Err(Error::KeyMissing { .. })), "of another class");
 
-    sqlx::query("delete from keyring.key where name = $1")
-        .bind(&name)
-        .execute(&databases.keyring.pool("budstikke_operator"))
-        .await
-        .expect("destroy it");
+    keyring(&databases, "budstikke_operator").destroy(date(2026, 5, 30)).await.expect("destroyed");
     let fresh = keyring(&databases, "budstikke_api");
     assert!(matches!(fresh.log_key_named(TENANT, &name).await, Err(Error::KeyMissing { .. })));
+}
+
+#[tokio::test]
+async fn keys_go_on_their_date_with_the_file_that_held_them() {
+    let databases = Databases::start().await;
+    let operator = keyring(&databases, "budstikke_operator");
+    operator.provide(TENANT, FROM, TO, 30).await.expect("provided");
+    operator.provide(TenantId(8), FROM, TO, 90).await.expect("provided");
+    assert_eq!(operator.destroy(date(2026, 3, 30)).await.expect("none is due"), []);
+
+    // Two days were missed.
+    let went = operator.destroy(date(2026, 4, 2)).await.expect("destroyed");
+    let went: Vec<_> = went.iter().map(|one| (one.gone_on.to_string(), &*one.class, one.keys, one.tenants)).collect();
+    let of = |day: &str| ["inbound", "log", "queue"].map(|class| (day.to_owned(), class, 1, 1)).to_vec();
+    assert_eq!(went.iter().map(|one| &one.0).collect::<Vec<_>>(), {
+        let days = ["2026-03-31", "2026-04-01", "2026-04-02"];
+        days.iter().flat_map(|day| [*day; 3]).collect::<Vec<_>>()
+    });
+    let mut first = went[..3].to_vec();
+    first.sort();
+    assert_eq!(first, of("2026-03-31"));
+
+    let fresh = keyring(&databases, "budstikke_api");
+    for day in [FROM, date(2026, 3, 3)] {
+        assert!(matches!(fresh.log_key(TENANT, day).await, Err(Error::KeyMissing { .. })), "{day}");
+        assert!(matches!(fresh.queue_key(TENANT, day).await, Err(Error::KeyMissing { .. })), "{day}");
+        fresh.log_key(TenantId(8), day).await.expect("another's stays");
+    }
+    fresh.log_key(TENANT, date(2026, 3, 4)).await.expect("its time has not come");
+    fresh.repeat_key(TENANT).await.expect("lives with the account");
+    let left = fresh.queue_keys(TENANT, date(2026, 4, 2)).await.expect("living ones");
+    assert_eq!(left.first().map(|key| key.name().to_owned()).as_deref(), Some("queue/2026-04-07/2026-03-08"));
+    assert_eq!(left.len(), 5);
+}
+
+#[tokio::test]
+async fn a_tenants_keys_can_go_ahead_of_their_date_and_nobody_elses() {
+    let databases = Databases::start().await;
+    let operator = keyring(&databases, "budstikke_operator");
+    for tenant in [TENANT, TenantId(8)] {
+        operator.provide(tenant, FROM, TO, 90).await.expect("provided");
+    }
+    assert_eq!(operator.erase(TENANT, Class::Log, date(2026, 3, 5)).await.expect("erased"), 4);
+    let fresh = keyring(&databases, "budstikke_api");
+    assert!(matches!(fresh.log_key(TENANT, date(2026, 3, 4)).await, Err(Error::KeyMissing { .. })));
+    fresh.log_key(TENANT, date(2026, 3, 5)).await.expect("a later one");
+    fresh.queue_key(TENANT, FROM).await.expect("another class");
+    fresh.log_key(TenantId(8), FROM).await.expect("another tenant's");
+    let tables = "select count(*) from pg_class where relname = 'key_old'";
+    let owner = databases.keyring.pool("budstikke_owner");
+    assert_eq!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&owner).await.expect("counted"), 0, "no copy is left");
+    assert_eq!(operator.erase(TENANT, Class::Log, date(2026, 3, 5)).await.expect("again"), 0);
+}
+
+#[tokio::test]
+async fn a_log_without_end_is_known_by_its_setting() {
+    let databases = Databases::start().await;
+    let operator = keyring(&databases, "budstikke_operator");
+    assert_eq!(operator.wal_window().await.expect("asked"), WalWindow::Unbounded("archive_timeout".to_owned()));
+    assert!(operator.clock().await.expect("a time") > "2026-01-01T00:00:00Z".parse().expect("a time"));
 }
 
 #[tokio::test]
@@ -127,7 +185,7 @@ async fn a_stored_key_opens_only_in_its_own_row_and_with_its_own_kek() {
 
     let pool = keyring::connect(&databases.keyring.dsn("budstikke_api"), 2, "test");
     let other_kek = Kek::parse("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
-    assert!(matches!(Keyring::open(pool, other_kek).queue_key(TENANT).await, Err(Error::Unwrap { .. })));
+    assert!(matches!(Keyring::open(pool, other_kek).queue_key(TENANT, FROM).await, Err(Error::Unwrap { .. })));
 
     let owner = databases.keyring.pool("budstikke_owner");
     sqlx::query(
@@ -139,7 +197,7 @@ async fn a_stored_key_opens_only_in_its_own_row_and_with_its_own_kek() {
     .await
     .expect("swap keys between tenants");
     let api = keyring(&databases, "budstikke_api");
-    assert!(matches!(api.queue_key(TENANT).await, Err(Error::Unwrap { .. })));
+    assert!(matches!(api.queue_key(TENANT, FROM).await, Err(Error::Unwrap { .. })));
     assert!(matches!(api.log_key(TENANT, FROM).await, Err(Error::Unwrap { .. })));
 }
 
@@ -150,11 +208,11 @@ async fn the_api_reads_keys_and_changes_none() {
     let api = databases.keyring.pool("budstikke_api");
     for statement in [
         "delete from keyring.key",
-        "update keyring.key set gone_on = null",
+        "update keyring.key set gone_on = gone_on + 1",
         "insert into keyring.wrapping_key (tenant_id, wrapped) values (99, '')",
     ] {
         let error = sqlx::query(statement).execute(&api).await.expect_err(statement);
         assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{statement}");
     }
-    assert_eq!(keys(&databases).await, 17);
+    assert_eq!(keys(&databases).await, 25);
 }

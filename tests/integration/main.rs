@@ -7,11 +7,13 @@
 mod api;
 mod architecture;
 mod connector;
+mod inventory;
 mod isolation;
 mod keyring;
 mod manifests;
 mod migrate;
 mod operator;
 mod receipts;
+mod retention;
 mod sender;
 mod support;

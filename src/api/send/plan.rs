@@ -15,8 +15,6 @@ use crate::store::credentials::Account;
 #[cfg(test)]
 mod tests;
 
-/// How far ahead a message may be scheduled, in days.
-const MOST_AHEAD: i64 = 30;
 /// The shortest validity, in seconds: an upstream needs some time.
 const SHORTEST_VALIDITY: i64 = 60;
 /// The most recipients of any call: what the ids of one call can count.
@@ -148,16 +146,16 @@ fn schedule(
         return Err(invalid("validity", "validity_out_of_range", range));
     }
     let send_at = request.send_at.filter(|at| *at > now);
-    let latest = now.saturating_add((MOST_AHEAD * 24).hours()).unwrap_or(now);
+    let latest = now.saturating_add((period::MOST_AHEAD * 24).hours()).unwrap_or(now);
     if send_at.is_some_and(|at| at > latest) {
-        return Err(invalid("sendAt", "too_far_ahead", format!("at most {MOST_AHEAD} days ahead")));
+        return Err(invalid("sendAt", "too_far_ahead", format!("at most {} days ahead", period::MOST_AHEAD)));
     }
     let expires_at = send_at
         .unwrap_or(now)
         .saturating_add(validity.seconds())
         .map_err(|_| invalid("validity", "validity_out_of_range", "too long".into()))?;
     // The entry is sealed to the key of today, and must be readable while the message lives (D2).
-    let logged_until = period::gone_on(copenhagen_day(now), account.log_days);
+    let logged_until = period::gone_on(copenhagen_day(now), account.log_days.into());
     if account.log_days > 0 && send_at.is_some() && copenhagen_day(expires_at) >= logged_until {
         let detail = format!("the account's log is kept {} days, and the message would outlive it", account.log_days);
         return Err(invalid("sendAt", "too_far_ahead", detail));

@@ -1,4 +1,4 @@
-//! The keys that seal and open: of the queue and of the log.
+//! The keys that seal and open, of the queue and of the log; and the one that only recognises.
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -45,7 +45,7 @@ impl Bound {
     }
 }
 
-/// Seals the full text of messages on their way: the one key that a tenant's sender has.
+/// Seals the full text of messages accepted on one day, while they are on their way: the only class that a sender has.
 pub struct QueueKey {
     bound: Bound,
     bytes: KeyBytes,
@@ -91,15 +91,30 @@ impl QueueKey {
     pub fn open(&self, row: Uuid, field: Field, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refused> {
         self.bound.cipher.open(&self.bound.place(row, field), sealed)
     }
-
-    /// A keyed hash: equal for equal content and purpose, says nothing to one who has not the key (D12).
-    #[must_use]
-    pub fn digest(&self, purpose: &str, content: &[u8]) -> [u8; 32] {
-        self.bound.digest(purpose.as_bytes(), content)
-    }
 }
 
 impl std::fmt::Debug for QueueKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[key]")
+    }
+}
+
+/// Recognises what came before, and opens nothing (D12).
+pub struct RepeatKey(Bound);
+
+impl RepeatKey {
+    pub(in crate::keyring) fn new(tenant: TenantId, name: &str, bytes: &KeyBytes) -> Result<Self, Refused> {
+        Bound::new(tenant, Class::Repeat, name, bytes).map(Self)
+    }
+
+    /// A keyed hash: equal for equal content and purpose, says nothing to one who has not the key.
+    #[must_use]
+    pub fn digest(&self, purpose: &str, content: &[u8]) -> [u8; 32] {
+        self.0.digest(purpose.as_bytes(), content)
+    }
+}
+
+impl std::fmt::Debug for RepeatKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[key]")
     }

@@ -20,6 +20,7 @@ use crate::crd::smsroute::{self, AlphabetEncoding, ReceiptRequest};
 use crate::crd::tenant::{self, Sender};
 use crate::crd::{RetentionPolicySpec, Tenant, TenantSpec};
 use crate::domain::{MilliOre, TenantId};
+use crate::retention::shortened::Wanted;
 use crate::store::accounts::{Enforcement, InboundNumber, Orders, Share, Terms};
 
 /// CPU and memory of a sender, and the memory it may use at most, unless the owner writes otherwise.
@@ -69,6 +70,16 @@ pub(super) fn orders(tenant: &Tenant, found: &Dereferenced, judgement: &Judgemen
         shares: found_routes(found).map(|(route, found)| share(route, found)).collect(),
         numbers: numbers(spec, found),
     })
+}
+
+/// For how long what is logged already is to be kept.
+pub(super) fn kept(tenant: &Tenant, found: &Dereferenced, log_days: u32) -> Wanted {
+    let confirmed = found.policy.spec().and_then(|policy| policy.erase_confirmed_before);
+    Wanted {
+        days: i32::try_from(log_days).unwrap_or(i32::MAX),
+        opted_out: tenant.spec.logging.is_some(),
+        confirmed_before: confirmed.map(|day| day.0),
+    }
 }
 
 /// The named plan or policy, to be kept as the last valid form. One that stands in is kept already.

@@ -17,10 +17,12 @@ use super::dereference::Dereferenced;
 use super::validate::Judgement;
 use crate::config::{NamedKey, names};
 use crate::crd::Tenant;
-use crate::domain::TenantId;
+use crate::domain::{TenantId, copenhagen_day};
 use crate::pki::{Leaf, sender_of};
+use crate::retention::shortened::{self, Step, Wanted};
 use crate::store::accounts;
 use crate::store::logins::Holder;
+use crate::{retention, store};
 
 const MANAGER: &str = "budstikke-operator/tenant";
 /// Keys are made this many days ahead: how long the operator may be away before nothing is accepted any more.
@@ -32,6 +34,25 @@ pub(super) async fn keys(scope: &Scope, tenant: TenantId, log_days: u32, today: 
     let last = today.saturating_add(DAYS_AHEAD.days());
     let days = context.keyring.provide(tenant, today, last, log_days).await.map_err(Failure::Keyring)?;
     accounts::publish_keys(&context.pool, tenant, &days).await.map_err(Failure::Account)
+}
+
+/// Brings what is logged already in line with the policy, and says on which day the account is erased, if it has ended.
+pub(super) async fn keep(
+    scope: &Scope,
+    tenant: TenantId,
+    wanted: Wanted,
+    erased_on: Option<Date>,
+    today: Date,
+) -> Result<(), Failure> {
+    let context = &scope.context;
+    let of_store = |error| Failure::Retention(retention::Error::Store(error));
+    store::retention::erase_on(&context.pool, tenant, erased_on).await.map_err(of_store)?;
+    let now = context.clock.now();
+    let step = shortened::follow(&context.pool, &context.keyring, tenant, wanted, now, today).await;
+    if let Step::Erase(_, before) = step.map_err(Failure::Retention)? {
+        tracing::info!(%tenant, %before, "the log is kept shorter: what was accepted before is unreadable now");
+    }
+    Ok(())
 }
 
 /// Until a new version is tried again that had to wait for others.
@@ -83,14 +104,16 @@ pub(super) async fn sender(
     Ok(wait)
 }
 
+/// What the sender's Secret holds. Of its queue keys those that are not due to be gone, the coming days' included: a key's last
+/// copy outside the keyring goes with the day on which it must be gone.
 async fn data(scope: &Scope, tenant: &Tenant, id: TenantId, found: &Dereferenced) -> Result<Data, Failure> {
     let context = &scope.context;
     let secret = found.live.secret.as_deref();
     let json = |what| move |source| Failure::Serialize { what, source };
     let settings = build::settings(tenant, &scope.world.namespace, id, found);
     let settings = serde_json::to_string(&settings).map_err(json("a sender's settings"))?;
-    let key = context.keyring.queue_key(id).await.map_err(Failure::Keyring)?;
-    let keys = [NamedKey { name: key.name().to_owned(), key: key.export() }];
+    let keys = context.keyring.queue_keys(id, copenhagen_day(context.clock.now())).await.map_err(Failure::Keyring)?;
+    let keys: Vec<_> = keys.iter().map(|key| NamedKey { name: key.name().to_owned(), key: key.export() }).collect();
     let keys = serde_json::to_string(&keys).map_err(json("a sender's keys"))?;
     let client = Leaf::Client(format!("sender-{id}"));
 

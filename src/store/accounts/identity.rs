@@ -142,7 +142,7 @@ async fn revive(
     resource: Resource<'_>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update tenant set vanished_at = null, resource_uid = $2, resource_since = $3 where tenant_id = $1",
+        "update tenant set vanished_at = null, erase_on = null, resource_uid = $2, resource_since = $3 where tenant_id = $1",
         tenant,
         resource.uid,
         resource.since.to_sqlx() as jiff_sqlx::Timestamp,

@@ -65,7 +65,9 @@ pub async fn vanish(pool: &PgPool, account: &Account) -> Result<bool, Error> {
 async fn close(transaction: &mut Transaction<'_, Postgres>, account: &Account) -> Result<bool, sqlx::Error> {
     let TenantId(tenant) = account.tenant;
     let closed = sqlx::query!(
-        "update tenant set vanished_at = now()
+        "update tenant set vanished_at = now(), erase_on = least(erase_on, ((now() at time zone 'Europe/Copenhagen')
+            + make_interval(months => coalesce((select (spec -> 'accounts' ->> 'deleteAfterMonths')::integer from in_force
+                                                where in_force.tenant_id = $1 and kind = 'policy'), 3)))::date)
          where tenant_id = $1 and resource_uid = $2 and vanished_at is null and erased_at is null",
         tenant,
         account.uid,

@@ -1,10 +1,10 @@
 //! A scenario's view of the cluster: what it makes carries its label and goes with it.
 use std::time::Duration;
 
-use budstikke::crd::{SmsRoute, Tenant};
+use budstikke::crd::{RetentionPolicy, SmsRoute, Tenant};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, Config, ResourceExt as _};
@@ -219,8 +219,10 @@ impl World {
         let now = DeleteParams::background();
         let _ = self.api::<Tenant>().delete_collection(&now, &mine).await;
         let _ = self.api::<SmsRoute>().delete_collection(&now, &mine).await;
+        let _ = self.api::<RetentionPolicy>().delete_collection(&now, &mine).await;
         let _ = self.api::<Deployment>().delete_collection(&now, &mine).await;
         let _ = self.api::<Secret>().delete_collection(&now, &mine).await;
+        let _ = self.api::<ConfigMap>().delete_collection(&now, &mine).await;
         let _ = self.api::<Pod>().delete_collection(&now, &mine).await;
         let services = self.api::<Service>();
         for service in services.list(&mine).await.map(|list| list.items).unwrap_or_default() {

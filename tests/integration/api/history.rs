@@ -178,6 +178,24 @@ async fn where_nothing_is_logged_there_is_no_history() {
 }
 
 #[tokio::test]
+async fn who_opts_out_has_no_history_though_it_is_not_erased_yet() {
+    let service = Service::start().await;
+    let answer = service.api.post(&service.key, &json!({"to": "20123456", "text": "Hej"})).await;
+    let paths = [("messages", &answer.body["messages"][0]["id"]), ("batches", &answer.body["batchId"])]
+        .map(|(kind, id)| format!("/v1/{kind}/{}", text(id)));
+    for path in &paths {
+        assert_eq!(service.get(path).await.status, StatusCode::OK);
+    }
+    service.enforce("log_days = 0").await;
+    // What the key opens is remembered for a second; another key of the tenant's opens what holds now.
+    let key = mint(&service.databases, service.tenant, &Scope::ALL).await;
+    for path in &paths {
+        assert_eq!(service.api.get(&key, path).await.problem(404), "not-found");
+    }
+    assert_eq!(service.api.get(&key, "/v1/messages").await.body["messages"], json!([]));
+}
+
+#[tokio::test]
 async fn received_messages_are_opened_for_their_tenant_alone() {
     let service = Service::start().await;
     let key = &provide(&service.databases, service.tenant).await[0];

@@ -46,7 +46,9 @@ async fn a_tenant_gets_its_sender_and_a_route_its_connector() {
     let leg = &sender.settings.routes[0];
     assert_eq!(leg.server_name, format!("connector-main.{}.svc", scene.namespace));
     assert_eq!(leg.address, format!("{}:2775", leg.server_name));
-    assert_eq!(sender.queue_keys.len(), 1);
+    // Today's and those of a week ahead, the newest first.
+    let keys: Vec<_> = sender.queue_keys.iter().map(|key| key.name.clone()).collect();
+    assert!(keys.len() == 8 && keys.is_sorted_by(|one, next| one > next), "{keys:?}");
     let login = Dsn::parse(sender.database_url.expose()).expect("a URL");
     assert_eq!(login.login(), format!("bst_{}", sender.settings.tenant_id));
     let own: i64 = sqlx::query_scalar("select tenant_id from enforcement")
@@ -145,6 +147,12 @@ async fn nothing_is_written_when_nothing_changed() {
     scene.pods_come("connector-main").await;
     scene.pods_come("sender-acme").await;
     scene.tenant_says("acme", "Ready", "True", "Succeeded").await;
+    scene
+        .until("a run of retention is shown", || async {
+            let policy: RetentionPolicy = scene.find("standard").await?;
+            policy.status?.last_run.map(drop)
+        })
+        .await;
     operator.stop().await;
     let before = versions(&scene).await;
 

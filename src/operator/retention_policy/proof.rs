@@ -1,0 +1,230 @@
+//! What shows that a policy is kept, or is not, and why: read from the keyring and the data, not from what was intended.
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
+
+use super::super::conditions::Verdict;
+use super::super::controller::Scope;
+use super::super::expiry::Last;
+use super::super::failure::Failure;
+use super::validate::{log_days, not_kept};
+use crate::crd::conditions::{reasons, types};
+use crate::crd::retentionpolicy::{ClassStatus, ErasedStatus};
+use crate::crd::values::Day;
+use crate::crd::{RetentionPolicySpec, RetentionPolicyStatus};
+use crate::domain::period::queue_days;
+use crate::domain::{TenantId, copenhagen_day};
+use crate::keyring::{Class, WalWindow};
+use crate::store::retention::{self as store, Pending, journal};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+/// How long the keyring's write-ahead log may go back: what is destroyed with the beginning of a day is out of it by its end.
+const WAL_SECONDS: i64 = 23 * 3600;
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Proof {
+    pub(super) last: Last,
+    pub(super) erased: Option<ErasedStatus>,
+    oldest: Vec<(Class, Date)>,
+    overdue: i64,
+    pending: Option<Pending>,
+}
+
+impl Proof {
+    /// Looks at what is stored of these accounts.
+    pub(super) async fn of(scope: &Scope, spec: &RetentionPolicySpec, accounts: &[TenantId]) -> Result<Self, Failure> {
+        let context = &scope.context;
+        let today = copenhagen_day(context.clock.now());
+        let (oldest, overdue) = context.keyring.oldest(accounts, today).await.map_err(Failure::Keyring)?;
+        let of_store = |error| Failure::Retention(crate::retention::Error::Store(error));
+        let totals = journal::totals(&context.pool).await.map_err(of_store)?;
+        let pending = store::pending(&context.pool, accounts, log_days(spec), today).await.map_err(of_store)?;
+        let last = context.retention.borrow().clone();
+        Ok(Self { last, erased: Some(erased(&totals)), oldest, overdue, pending })
+    }
+
+    /// Whether what the policy promises is kept; `None` before that is known.
+    pub(super) fn compliant(&self, spec: &RetentionPolicySpec, now: Timestamp) -> Option<Verdict> {
+        let no = |reason, message| Some(Verdict::no(types::COMPLIANT, reason, message));
+        // What the policy itself says cannot be kept is known from the spec alone.
+        if let Some(message) = not_kept(spec) {
+            return no(reasons::INVALID, message);
+        }
+        if let Some(error) = &self.last.failed {
+            return no(reasons::OVERDUE, format!("not all that must be gone is gone: {error}"));
+        }
+        let run = self.last.run.as_ref()?;
+        if now.duration_since(run.at) > HOUR {
+            return no(reasons::OVERDUE, format!("nothing was looked at since {}", shown(run.at)));
+        }
+        if self.overdue > 0 {
+            return no(reasons::OVERDUE, format!("{} keys that must be gone are not", self.overdue));
+        }
+        match &run.wal {
+            WalWindow::Unbounded(setting) => no(
+                reasons::INVALID,
+                format!(
+                    "the keyring's write-ahead log keeps destroyed keys: change {setting} of its server (archive_timeout = 1h, wal_recycle = off, wal_keep_size = 0)"
+                ),
+            ),
+            WalWindow::Bounded(seconds) if *seconds > WAL_SECONDS => no(
+                reasons::INVALID,
+                format!(
+                    "the keyring's write-ahead log goes back {seconds} s: lower archive_timeout and checkpoint_timeout of its server to a sum under {WAL_SECONDS} s"
+                ),
+            ),
+            WalWindow::Bounded(_) => {
+                Some(Verdict::yes(types::COMPLIANT, reasons::SUCCEEDED, "what must be gone is gone"))
+            }
+        }
+    }
+
+    /// When all that had to be gone was gone last. Told anew once an hour, or when something went: a status that changes with
+    /// every run would wake whoever watches it.
+    pub(super) fn last_run(&self, before: Option<&RetentionPolicyStatus>) -> Option<String> {
+        let run = self.last.run.as_ref();
+        let told = before.and_then(|status| Some((status.last_run.clone()?, status.erased == self.erased)));
+        let recent = |told: &str| {
+            let told = told.parse::<Timestamp>().ok();
+            told.zip(run).is_none_or(|(told, run)| run.at.duration_since(told) < HOUR)
+        };
+        match told {
+            Some((told, true)) if recent(&told) => Some(told),
+            _ => run.map(|run| shown(run.at)),
+        }
+    }
+
+    /// What waits to be erased since the policy was shortened.
+    pub(super) fn pending(&self) -> Option<Verdict> {
+        let Pending { tenants, entries, since } = self.pending.as_ref()?;
+        let at = since.saturating_add(SignedDuration::from_hours(24)).unwrap_or(*since);
+        let message = format!(
+            "{entries} log entries of {tenants} tenants are older than the policy now keeps them: they are erased at {} (write \
+             `eraseConfirmedBefore` to have them erased now, or `log.keep` as it was to keep them)",
+            shown(at)
+        );
+        Some(Verdict::yes(types::ERASURE_PENDING, reasons::PROGRESSING, message))
+    }
+
+    /// What is kept, and until when.
+    pub(super) fn classes(&self, spec: &RetentionPolicySpec) -> Vec<ClassStatus> {
+        let log = log_days(spec);
+        let queue = i32::try_from(queue_days(log.unsigned_abs())).unwrap_or(i32::MAX);
+        let kept = [(Class::Inbound, log.max(1)), (Class::Log, log), (Class::Queue, queue)];
+        let oldest = |class| self.oldest.iter().find(|(one, _)| *one == class).map(|(_, day)| Day(*day));
+        let status =
+            |(class, days): (Class, i32)| ClassStatus { class: class.as_str().to_owned(), oldest: oldest(class), days };
+        kept.into_iter().map(status).collect()
+    }
+}
+
+/// When something falls due next: the beginning of the next day.
+pub(super) fn next_midnight(now: Timestamp) -> Timestamp {
+    let tomorrow = copenhagen_day(now).saturating_add(1.day());
+    tomorrow.in_tz("Europe/Copenhagen").map_or(now, |midnight| midnight.timestamp())
+}
+
+/// A time as status shows it: whole seconds.
+pub(super) fn shown(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+}
+
+fn erased(totals: &[(String, i64)]) -> ErasedStatus {
+    let of = |what: journal::What| totals.iter().find(|(one, _)| one == what.as_str()).map_or(0, |(_, items)| *items);
+    ErasedStatus {
+        keys: of(journal::What::Keys),
+        partitions: of(journal::What::Partition),
+        entries: of(journal::What::Entries),
+        messages: of(journal::What::Messages),
+        accounts: of(journal::What::Account),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::retention::Run;
+
+    fn spec() -> RetentionPolicySpec {
+        serde_json::from_value(json!({
+            "log": {"keep": {"months": 3}, "textCharacters": 160}, "mail": {"keepDays": 3}, "accounts": {"deleteAfterMonths": 3},
+            "invoices": {"keepYears": 5}, "backups": {"keyringKeepHours": 24, "dataKeepDays": 30},
+            "hosting": {"country": "DK", "location": "Aarhus", "provider": "Vert",
+                        "declared": ["encryptedVolumes", "encryptedStandby", "encryptedExternalBackups"]},
+        }))
+        .expect("a policy")
+    }
+
+    fn now() -> Timestamp {
+        "2026-03-30T10:00:00Z".parse().expect("a timestamp")
+    }
+
+    fn ran(minutes_ago: i64, wal: WalWindow) -> Proof {
+        let at = now().saturating_sub(SignedDuration::from_mins(minutes_ago)).expect("near");
+        let run = Run { at, keys: 0, partitions: 0, entries: 0, messages: 0, accounts: 0, wal };
+        Proof { last: Last { run: Some(run), failed: None }, ..Proof::default() }
+    }
+
+    fn verdict(proof: &Proof) -> (bool, String) {
+        let verdict = proof.compliant(&spec(), now()).expect("known");
+        (verdict.holds, verdict.message)
+    }
+
+    #[test]
+    fn a_policy_is_kept_when_all_of_it_is_shown() {
+        let good = ran(5, WalWindow::Bounded(4_200));
+        assert_eq!(verdict(&good), (true, "what must be gone is gone".to_owned()));
+        assert!(Proof::default().compliant(&spec(), now()).is_none(), "not known yet");
+
+        let cases = [
+            (ran(61, WalWindow::Bounded(4_200)), "nothing was looked at since 2026-03-30T08:59:00Z"),
+            (Proof { overdue: 2, ..good.clone() }, "2 keys that must be gone are not"),
+            (ran(5, WalWindow::Unbounded("archive_timeout".to_owned())), "change archive_timeout of its server"),
+            (ran(5, WalWindow::Bounded(90_000)), "goes back 90000 s"),
+            (
+                Proof { last: Last { failed: Some("a clock".to_owned()), ..good.last.clone() }, ..good },
+                "not all that must be gone is gone: a clock",
+            ),
+        ];
+        for (proof, part) in cases {
+            let (holds, message) = verdict(&proof);
+            assert!(!holds && message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_not_written_for_every_run() {
+        let told = |proof: &Proof, last_run: &str, keys| {
+            let erased = Some(ErasedStatus { keys, ..ErasedStatus::default() });
+            let before = RetentionPolicyStatus { last_run: Some(last_run.to_owned()), erased, ..Default::default() };
+            proof.last_run(Some(&before))
+        };
+        let proof = Proof { erased: Some(ErasedStatus::default()), ..ran(5, WalWindow::Bounded(4_200)) };
+        let (present, old) = ("2026-03-30T09:55:00Z", "2026-03-30T08:55:00Z");
+        assert_eq!(told(&proof, "2026-03-30T09:00:00Z", 0).as_deref(), Some("2026-03-30T09:00:00Z"));
+        assert_eq!(told(&proof, old, 0).as_deref(), Some(present), "an hour ago");
+        assert_eq!(told(&proof, "2026-03-30T09:00:00Z", 1).as_deref(), Some(present), "something went");
+        assert_eq!(proof.last_run(None).as_deref(), Some(present));
+    }
+
+    #[test]
+    fn things_fall_due_with_the_day_also_when_clocks_change() {
+        for (now, midnight) in [
+            ("2026-03-28T23:30:00Z", "2026-03-29T22:00:00Z"),
+            ("2026-10-24T22:30:00Z", "2026-10-25T23:00:00Z"),
+            ("2026-11-24T19:00:00Z", "2026-11-24T23:00:00Z"),
+        ] {
+            assert_eq!(shown(next_midnight(now.parse().expect("a timestamp"))), midnight);
+        }
+    }
+
+    #[test]
+    fn what_waits_to_be_erased_is_counted_and_dated() {
+        let pending = Pending { tenants: 2, entries: 1_234, since: now() };
+        let verdict = Proof { pending: Some(pending), ..Proof::default() }.pending().expect("it waits");
+        assert!(verdict.holds && verdict.message.starts_with("1234 log entries of 2 tenants"), "{}", verdict.message);
+        assert!(verdict.message.contains("at 2026-03-31T10:00:00Z"), "{}", verdict.message);
+    }
+}

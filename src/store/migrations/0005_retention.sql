@@ -1,0 +1,192 @@
+-- The end of what was kept (D1 to D4), and the proof of it.
+
+-- For how long a tenant's entries that are logged already are kept, days. A longer policy counts for what is accepted from
+-- then on, since keys keep their date; a shorter one also for what there is, a day later or as soon as it is confirmed.
+create table retention (
+    tenant_id    bigint primary key references tenant,
+    kept_days    integer not null,
+    shortened_at timestamptz                             -- since when a shorter policy waits
+);
+
+-- The day on which an account that has ended, or whose resource is gone, is erased (A6).
+alter table tenant add column erase_on date;
+
+-- What was erased, by whom it cannot be told any more: no number, no text, no tenant. Each entry's hash is over the one before,
+-- so that none can be taken out or changed unseen.
+create table erasure_journal (
+    entry       bigint primary key,                      -- 1, 2, 3, …
+    at          timestamptz not null,
+    what        text not null,                           -- 'keys', 'partition', 'entries', 'messages', 'account'
+    class       text not null,
+    due         date not null,                           -- the day whose start was the latest moment for it
+    items       bigint not null,
+    tenants     bigint not null,
+    previous    bytea not null,                          -- the hash before; nothing, of the first entry
+    hash        bytea not null
+);
+
+-- The one row of the last run.
+create table retention_run (
+    only_one    boolean primary key default true check (only_one),
+    at          timestamptz not null
+);
+
+select isolate('retention');
+grant select, insert, update on retention to budstikke_operator;
+grant select on erasure_journal, retention_run to budstikke_operator, budstikke_api;
+
+-- Adds an entry. Nobody but the owner can write the table, and nobody at all has a reason to change it.
+create function journal_append(did text, of_class text, due_on date, how_many bigint, of_tenants bigint) returns void
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    last erasure_journal;
+    made erasure_journal;
+begin
+    perform pg_advisory_xact_lock(hashtext('budstikke.erasure_journal'));
+    select * into last from erasure_journal order by entry desc limit 1;
+    made.entry := coalesce(last.entry, 0) + 1;
+    made.at := date_trunc('milliseconds', clock_timestamp());
+    made.what := did;
+    made.class := of_class;
+    made.due := due_on;
+    made.items := how_many;
+    made.tenants := of_tenants;
+    made.previous := coalesce(last.hash, '');
+    made.hash := sha256(made.previous || convert_to(concat_ws('|', made.entry, (extract(epoch from made.at) * 1000)::bigint,
+        made.what, made.class, to_char(made.due, 'YYYY-MM-DD'), made.items, made.tenants), 'UTF8'));
+    insert into erasure_journal values (made.*);
+end $$;
+
+-- A run has taken place. False: it was before the last one, so time has gone back.
+create function retention_ran() returns boolean
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+begin
+    insert into retention_run (at) values (now())
+    on conflict (only_one) do update set at = now() where retention_run.at <= now();
+    return found;
+end $$;
+
+-- Days of the log whose partitions can go: no key of them is left (`living` is the first day that has one), they are older
+-- than any message may live, and nothing is under way in them. Those that were taken out and not dropped are among them.
+create function expirable_days(living date, today date) returns table (parent text, name text, day date)
+language plpgsql stable security definer set search_path = budstikke, pg_temp as $$
+begin
+    return query
+        select left(p.relname, -9), p.relname, p.at
+        from (select relname::text, to_date(right(relname, 8), 'YYYYMMDD') as at from pg_class
+              where relnamespace = 'budstikke'::regnamespace and relkind = 'r'
+                and relname ~ '^(message_log|message_part|inbound)_[0-9]{8}$') as p
+        where p.at < living and p.at < today - 10 and not exists (select from queue q where q.day = p.at)
+        order by p.at, p.relname;
+end $$;
+
+-- Takes a day's partition out of its table. The old day itself is locked first: whoever may still be at work on it is a vacuum,
+-- which gives way to one that waits for a second. For the table as a whole it waits a moment only, and whoever comes meanwhile
+-- waits no longer.
+create function detach_day(partition text) returns void
+language plpgsql security definer set search_path = budstikke, pg_temp set lock_timeout = '5s' as $$
+declare
+    parent text;
+begin
+    select p.relname into parent from pg_inherits i join pg_class p on p.oid = i.inhparent
+    where i.inhrelid = to_regclass(quote_ident(partition)) and p.relname in ('message_log', 'message_part', 'inbound');
+    if parent is not null then
+        execute format('lock table %I in access exclusive mode', partition);
+        perform set_config('lock_timeout', '300ms', true);
+        execute format('alter table %I detach partition %I', parent, partition);
+    end if;
+end $$;
+
+-- Drops what was taken out: how many rows, as the planner believes. The files go after every lock is released.
+create function drop_day(partition text) returns bigint
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    believed bigint;
+begin
+    select greatest(reltuples, 0)::bigint into believed from pg_class
+    where oid = to_regclass(quote_ident(partition)) and not relispartition and relkind = 'r'
+      and relname ~ '^(message_log|message_part|inbound)_[0-9]{8}$';
+    if believed is not null then
+        execute format('drop table %I', partition);
+    end if;
+    return believed;
+end $$;
+
+-- Erases what is logged of tenants whose log is kept shorter than that of those they share a day with. What is not final stays
+-- until it is, or until nothing can be heard of it any more. A bounded number of rows at once; how many, and of how many
+-- tenants, so that who asks knows whether to ask again.
+create function purge_kept(today date, most integer, out removed bigint, out tenants bigint)
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+begin
+    with due as materialized (
+        select l.tenant_id, l.message_id, l.day from retention r join message_log l using (tenant_id)
+        where l.day <= today - r.kept_days and (l.state not in (0, 1, 2) or l.day < today - 10)
+        limit most
+    ), received as materialized (
+        select i.tenant_id, i.inbound_id, i.day from retention r join inbound i using (tenant_id)
+        where i.day <= today - greatest(r.kept_days, 1)
+        limit most
+    ), parted as (
+        delete from message_part p using due
+        where p.tenant_id = due.tenant_id and p.message_id = due.message_id and p.day = due.day
+    ), logged as (
+        delete from message_log l using due
+        where l.tenant_id = due.tenant_id and l.message_id = due.message_id and l.day = due.day returning l.tenant_id
+    ), inbound_gone as (
+        delete from inbound i using received r
+        where i.tenant_id = r.tenant_id and i.inbound_id = r.inbound_id and i.day = r.day returning i.tenant_id
+    )
+    select count(*), count(distinct tenant_id) into removed, tenants
+    from (select tenant_id from logged union all select tenant_id from inbound_gone) as gone;
+end $$;
+
+-- Forces an end on messages whose key must be gone tomorrow: scheduled or held for too long. Those in a flight are about to end
+-- by themselves. A bounded number at once; how many, and of how many tenants.
+create function expire_queue(today date, most integer, out removed bigint, out tenants bigint)
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+begin
+    with due as materialized (
+        select tenant_id, message_id from queue q
+        where case when queue_key ~ '^queue/[0-9]{4}-[0-9]{2}-[0-9]{2}/' then split_part(queue_key, '/', 2)::date <= today + 1 end
+          and not exists (select from flight f where f.tenant_id = q.tenant_id and q.message_id = any (f.message_ids))
+        limit most
+    ), gone as (
+        delete from queue q using due where q.tenant_id = due.tenant_id and q.message_id = due.message_id returning q.*
+    ), logged as (
+        insert into message_log (tenant_id, message_id, day, batch_id, state, error, parts, amount, final_at, log_key, entry,
+                                 number_hash)
+        select tenant_id, message_id, day, batch_id, 5, -1, parts, amount, now(), log_key, entry, number_hash from gone
+        returning tenant_id
+    )
+    select count(*), count(distinct tenant_id) into removed, tenants from logged;
+end $$;
+
+-- Erases an account: all that is stored of it but what was billed, and the row that says that it was. Its keys must be gone
+-- before. How many rows; null: its day has not come, or it was done before.
+create function erase_account(tenant bigint, today date) returns bigint
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    held text;
+    removed bigint := 0;
+    gone bigint;
+begin
+    update tenant t set erased_at = now() where t.tenant_id = tenant and t.erase_on <= today and t.erased_at is null;
+    if not found then
+        return null;
+    end if;
+    foreach held in array array['queue', 'flight', 'message_log', 'message_part', 'inbound', 'idempotency', 'quota', 'price', 'api_key',
+        'route_share', 'inbound_number', 'public_key', 'enforcement', 'in_force', 'retention', 'sender_epoch', 'login'] loop
+        execute format('delete from %I where tenant_id = $1', held) using tenant;
+        get diagnostics gone = row_count;
+        removed := removed + gone;
+    end loop;
+    if exists (select from pg_roles where rolname = 'bst_' || tenant) then
+        perform evict_sender(tenant);
+        execute format('drop role %I', 'bst_' || tenant);
+    end if;
+    return removed;
+end $$;
+
+grant execute on function erase_account(bigint, date) to budstikke_operator;
+grant execute on function journal_append(text, text, date, bigint, bigint), retention_ran(), expirable_days(date, date),
+    detach_day(text), drop_day(text), purge_kept(date, integer), expire_queue(date, integer) to budstikke_operator;
