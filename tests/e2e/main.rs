@@ -16,6 +16,7 @@ mod chart;
 mod databases;
 mod delivery;
 mod isolation;
+mod leaks;
 mod operator;
 mod outages;
 mod retention;

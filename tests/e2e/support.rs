@@ -5,6 +5,7 @@ pub(crate) mod forward;
 pub(crate) mod helm;
 pub(crate) mod manifests;
 pub(crate) mod report;
+pub(crate) mod search;
 pub(crate) mod smsc;
 pub(crate) mod stage;
 pub(crate) mod traffic;

@@ -85,6 +85,15 @@ impl Smsc {
         behaves.unwrap_or_else(|error| panic!("{} shall behave as {change}: {error}", self.name));
     }
 
+    /// Has a handset write to a number of ours; an error while nobody is bound to receive it.
+    pub(crate) async fn inbound(&self, from: &str, to: &str, text: &str) -> Result<(), String> {
+        let request = Request::post(self.path("/inbound")).header(CONTENT_TYPE, "application/json");
+        let written = json!({"from": from, "to": to, "text": text}).to_string();
+        let request = request.body(written.into_bytes()).expect("a request");
+        let sent: kube::Result<Value> = self.client.request(request).await;
+        sent.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Has it keep back its answers, and waits until `window` submits wait for theirs and nothing more comes: their fate
     /// is open then, and of no others, since every answer before had its time to be stored.
     pub(crate) async fn fall_silent(&self, window: usize) {
