@@ -82,5 +82,6 @@ generate: ## Write what is generated: CRDs, OpenAPI, offline queries.
 	UPDATE=1 cargo test --locked --features simulate --lib --test integration -- crd:: openapi
 
 .PHONY: bench
-bench: ## Whole message lives against PostgreSQL alone.
+bench: ## Whole message lives, and the end of a day of the log, against PostgreSQL alone.
 	cargo bench --locked --features simulate --bench lives
+	cargo bench --locked --features simulate --bench expiry
