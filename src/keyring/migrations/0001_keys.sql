@@ -81,8 +81,12 @@ declare
     due date;
 begin
     for due in
-        select to_date(right(c.relname, 8), 'YYYYMMDD') as at from pg_inherits i join pg_class c on c.oid = i.inhrelid
-        where i.inhparent = 'key'::regclass and to_date(right(c.relname, 8), 'YYYYMMDD') <= day order by at
+        -- Guarded: the planner may look at the names of other tables first.
+        select case when c.relname ~ '^key_[0-9]{8}$' then to_date(right(c.relname, 8), 'YYYYMMDD') end as at
+        from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'key'::regclass
+          and case when c.relname ~ '^key_[0-9]{8}$' then to_date(right(c.relname, 8), 'YYYYMMDD') <= day end
+        order by at
     loop
         execute format('insert into destruction select %L, class, count(*), count(distinct tenant_id) from %I group by class
             on conflict (gone_on, class) do update set keys = destruction.keys + excluded.keys', due, key_partition(due));
