@@ -51,9 +51,7 @@ impl Class {
             Self::Repeat => "repeat",
         }
     }
-}
 
-impl Class {
     /// The class of this name, of those that have a key for each day.
     fn of(name: &str) -> Option<Self> {
         [Self::Queue, Self::Log, Self::Inbound].into_iter().find(|class| class.as_str() == name)

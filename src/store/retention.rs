@@ -46,8 +46,16 @@ pub enum Error {
 pub struct Gone {
     /// Rows.
     pub items: i64,
-    /// Tenants, those of several steps counted several times.
+    /// Tenants; of several steps, the most of one.
     pub tenants: i64,
+}
+
+impl Gone {
+    /// Counts a step; whether anything went in it.
+    fn add(&mut self, step: Self) -> bool {
+        *self = Self { items: self.items + step.items, tenants: self.tenants.max(step.tenants) };
+        step.items > 0
+    }
 }
 
 /// What the data instance's server takes the time to be.
@@ -116,9 +124,8 @@ pub async fn purge(pool: &PgPool, today: Date) -> Result<Gone, Error> {
             today.to_sqlx() as SqlDate,
             AT_ONCE
         );
-        match gone.fetch_one(pool).await.map_err(Error::Purge)? {
-            Gone { items: 0, .. } => return Ok(all),
-            gone => all = Gone { items: all.items + gone.items, tenants: all.tenants.max(gone.tenants) },
+        if !all.add(gone.fetch_one(pool).await.map_err(Error::Purge)?) {
+            return Ok(all);
         }
     }
 }
@@ -136,9 +143,8 @@ pub async fn expire_queue(pool: &PgPool, today: Date) -> Result<Gone, Error> {
             today.to_sqlx() as SqlDate,
             AT_ONCE
         );
-        match gone.fetch_one(pool).await.map_err(Error::Expire)? {
-            Gone { items: 0, .. } => return Ok(all),
-            gone => all = Gone { items: all.items + gone.items, tenants: all.tenants.max(gone.tenants) },
+        if !all.add(gone.fetch_one(pool).await.map_err(Error::Expire)?) {
+            return Ok(all);
         }
     }
 }
