@@ -84,6 +84,8 @@ async fn main() -> ExitCode {
     sleep(BEFORE).await;
     let before = (writing.take(), reading.take());
 
+    // The rows are some seconds old here, months otherwise.
+    vacuumed(&owner, old).await;
     let operator = databases.data.pool("budstikke_operator");
     let days = retention::expirable(&operator, today, today).await.expect("days");
     let day = days.iter().find(|day| day.day == old && day.parent == "message_log").expect("the day can go");
@@ -124,6 +126,16 @@ async fn fill(owner: &PgPool, tenant: TenantId, day: Date, rows: i64) {
     // A day of a hundred days ago has been vacuumed long since.
     let vacuum = format!("vacuum analyze message_log_{}", day.strftime("%Y%m%d"));
     sqlx::query(AssertSqlSafe(vacuum)).execute(owner).await.expect("vacuumed");
+}
+
+/// Waits until no vacuum is at work on this day.
+async fn vacuumed(owner: &PgPool, day: Date) {
+    let table = format!("message_log_{}", day.strftime("%Y%m%d"));
+    let busy =
+        "select exists (select from pg_locks where relation = to_regclass($1) and mode = 'ShareUpdateExclusiveLock')";
+    while sqlx::query_scalar(busy).bind(&table).fetch_one(owner).await.expect("an answer") {
+        sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// One who stores: into the queue, as accepting does, and into the log, as a sender's results do.

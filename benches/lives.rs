@@ -4,6 +4,8 @@
 //! its rounds is below what is wanted.
 //!
 //! `cargo bench --bench lives -- [SECONDS [BATCH]] [setting=value …]`: settings of PostgreSQL beside the chart's.
+//! With `encryption` among them every second round stores what is not sealed, of the same length: what encryption costs, and
+//! whether that is more than is wanted. Only in the release profile does that say anything (`--profile release`, as benches are).
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "../tests/integration/support/postgres.rs"]
@@ -12,7 +14,7 @@ mod postgres;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use budstikke::domain::text::Encoding;
@@ -27,6 +29,7 @@ use budstikke::store::results::{SentPart, Settled};
 use budstikke::store::wake::Waker;
 use budstikke::store::{self, claim, receipts, results};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::postgres::Databases;
 
@@ -43,6 +46,12 @@ const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=on", "max_w
 const ROUNDS: usize = 3;
 /// Lives per second of the servers' CPU.
 const WANTED: f64 = 8_000.0;
+/// Pairs of rounds, sealed and not, that show what encryption costs, and how much of the rate it may cost.
+const PAIRS: usize = 12;
+const WANTED_COST: f64 = 0.05;
+/// The key that is named by what is not sealed.
+const NONE: &str = "none";
+static SEALED: AtomicBool = AtomicBool::new(true);
 const WARM_UP: Duration = Duration::from_secs(5);
 const TEXT: &str =
     "Hej! Din tid hos Værkstedet er i morgen kl. 9.30. Svar ikke på denne besked; ring på 70 12 34 56 for at flytte.";
@@ -58,19 +67,33 @@ async fn main() -> ExitCode {
     let databases = Arc::new(Databases::bare_with(&settings).await);
     databases.migrate().await.expect("migrate");
     let lives = Arc::new(AtomicU64::new(0));
-    start(&databases, batch, &lives).await;
+    let mut everyone = start(&databases, batch, &lives).await;
+    let done = measure(&databases, &arguments, &settings, (seconds, batch), &lives).await;
+    everyone.shutdown().await;
+    done
+}
 
+async fn measure(
+    databases: &Databases,
+    arguments: &[String],
+    settings: &[&str],
+    (seconds, batch): (u32, u32),
+    lives: &AtomicU64,
+) -> ExitCode {
     tokio::time::sleep(WARM_UP).await;
     println!(
         "| lives | wall s | lives/s | server CPU s | lives per server CPU second | server CPU per life, µs | client's too, µs |"
     );
     println!("|---|---|---|---|---|---|---|");
+    let time = Duration::from_secs(seconds.into());
+    if arguments.iter().any(|argument| argument == "encryption") {
+        return encryption(databases, time, lives).await;
+    }
     let mut rates = Vec::new();
     for _ in 0..ROUNDS {
-        rates.push(round(&databases, Duration::from_secs(seconds.into()), &lives).await);
+        rates.push(round(databases, time, lives).await.per_server_cpu);
     }
-    rates.sort_by(f64::total_cmp);
-    let median = rates[ROUNDS / 2];
+    let median = median(&mut rates);
     let report = serde_json::json!({
         "lives_per_server_cpu_second": median, "of": rates, "wanted": WANTED, "batch": batch, "tenants": TENANTS,
         "settings": settings,
@@ -83,9 +106,47 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Lives per second of the servers' CPU over this time, with a line for the reader.
+/// Rounds with and without encryption in turns, since the store fills meanwhile.
+async fn encryption(databases: &Databases, time: Duration, lives: &AtomicU64) -> ExitCode {
+    let (mut sealed, mut plain, mut costs) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in 0..PAIRS {
+        // Either goes first as often as the other.
+        for seal in [pair % 2 == 0, pair % 2 == 1] {
+            SEALED.store(seal, Ordering::Relaxed);
+            // What is under way was made before.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let rate = round(databases, time, lives).await.per_second;
+            if seal { sealed.push(rate) } else { plain.push(rate) }
+        }
+        let (with, without) = (sealed[pair], plain[pair]);
+        costs.push(1.0 - with / without);
+    }
+    let cost = median(&mut costs);
+    let report = serde_json::json!({
+        "lives_per_second": {"sealed": median(&mut sealed), "not_sealed": median(&mut plain)},
+        "cost": cost, "of": costs, "wanted": WANTED_COST,
+    });
+    println!("{report}");
+    if cost > WANTED_COST {
+        println!("encryption costs more than {WANTED_COST} of the rate");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+struct Rate {
+    per_second: f64,
+    per_server_cpu: f64,
+}
+
+/// How many lives there were over this time, with a line for the reader.
 #[expect(clippy::cast_precision_loss, reason = "a few million")]
-async fn round(databases: &Databases, time: Duration, lives: &AtomicU64) -> f64 {
+async fn round(databases: &Databases, time: Duration, lives: &AtomicU64) -> Rate {
     let (began, server, client) = (Instant::now(), server_seconds(databases), client_seconds());
     let before = lives.load(Ordering::Relaxed);
     tokio::time::sleep(time).await;
@@ -99,11 +160,12 @@ async fn round(databases: &Databases, time: Duration, lives: &AtomicU64) -> f64 
         server / count * 1e6,
         (server + client) / count * 1e6
     );
-    count / server
+    Rate { per_second: count / wall, per_server_cpu: count / server }
 }
 
-/// Starts everyone: they run until the process ends.
-async fn start(databases: &Arc<Databases>, batch: u32, lives: &Arc<AtomicU64>) {
+/// Starts everyone.
+async fn start(databases: &Arc<Databases>, batch: u32, lives: &Arc<AtomicU64>) -> JoinSet<()> {
+    let mut everyone = JoinSet::new();
     let today = copenhagen_day(SystemClock.now());
     let kek = || Kek::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
     let operator = Keyring::open(keyring::connect(&databases.keyring.dsn("budstikke_operator"), 1, "bench"), kek());
@@ -116,12 +178,13 @@ async fn start(databases: &Arc<Databases>, batch: u32, lives: &Arc<AtomicU64>) {
         let route = databases.route(&format!("route-{number}"), &[(tenant, 1)]).await;
         let stages = Arc::new(Stages { room: Semaphore::new(UNDER_WAY), accepted: Semaphore::new(0) });
         for _ in 0..CALLERS / TENANTS {
-            tokio::spawn(call(tenant, acceptor.clone(), Arc::clone(&keys), Arc::clone(&stages)));
+            everyone.spawn(call(tenant, acceptor.clone(), Arc::clone(&keys), Arc::clone(&stages)));
         }
         let pool = store::connect(&databases.sender_login(tenant).await, 2, "bench sender");
         let sender = Sender { tenant, route, pool, keys: Arc::clone(&keys), batch };
-        tokio::spawn(sender.run(stages, Arc::clone(lives)));
+        everyone.spawn(sender.run(stages, Arc::clone(lives)));
     }
+    everyone
 }
 
 /// One caller: a message at a time, each answered before the next.
@@ -145,14 +208,15 @@ async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: 
         };
         let plain = serde_json::to_vec(&body).expect("plain text");
         let entry = serde_json::to_vec(&body.entry(160)).expect("plain text");
+        let sealed = SEALED.load(Ordering::Relaxed);
         let message = Message {
             id,
             parts: content,
             price: MilliOre(35_000),
-            body: queue.seal(id.0, Field::Body, &plain).expect("sealed"),
+            body: if sealed { queue.seal(id.0, Field::Body, &plain).expect("sealed") } else { as_long(&plain) },
             logged: Some(Logged {
-                entry: log.seal(id.0, Field::Entry, &entry).expect("sealed"),
-                number_hash: log.number_hash(&body.to),
+                entry: if sealed { log.seal(id.0, Field::Entry, &entry).expect("sealed") } else { as_long(&entry) },
+                number_hash: if sealed { log.number_hash(&body.to) } else { id.0.into_bytes() },
             }),
         };
         let answer = serde_json::json!({"batch": id, "messages": [{"id": id, "state": "queued", "parts": 1}]});
@@ -162,7 +226,7 @@ async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: 
             day,
             not_before: None,
             expires_at: now + Duration::from_secs(86400),
-            queue_key: queue.name().to_owned(),
+            queue_key: if sealed { queue.name() } else { NONE }.to_owned(),
             log_key: Some(log.name().to_owned()),
             repeat: Some(Repeat {
                 key_hash: repeat.digest("key", id.0.as_bytes()),
@@ -175,6 +239,12 @@ async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: 
         assert!(matches!(outcome, Ok(Outcome::Accepted)), "{outcome:?}");
         stages.accepted.add_permits(1);
     }
+}
+
+/// What takes as much room as if it were sealed.
+fn as_long(plain: &[u8]) -> Vec<u8> {
+    const NONCE_AND_TAG: usize = 28;
+    [plain, &[0; NONCE_AND_TAG]].concat()
 }
 
 /// How far a tenant's messages are.
@@ -214,7 +284,7 @@ impl Sender {
         let launched = claim::launch(pool, epoch, flight, route, &wanted).await.expect("launch");
         assert_eq!(launched.ids.len(), self.batch as usize);
 
-        for message in &queued {
+        for message in queued.iter().filter(|message| message.queue_key != NONE) {
             let key = self.keys.queue_key_named(tenant, &message.queue_key).await.expect("a key");
             key.open(message.id.0, Field::Body, &message.body).expect("opened");
         }
