@@ -2,6 +2,7 @@
 mod api_key;
 mod clock;
 pub mod content;
+mod hour;
 mod ids;
 pub mod inbound;
 mod message;
@@ -14,8 +15,9 @@ mod sender_id;
 pub mod text;
 
 pub use api_key::{ApiKey, KeyForm, NoRandomness, Scope};
-pub use clock::{Clock, SystemClock, copenhagen_day};
+pub use clock::{Clock, SystemClock, copenhagen_day, copenhagen_midnight};
 pub use content::{Body, Entry};
+pub use hour::{Hour, NotAnHour};
 pub use ids::{BatchId, MessageId, RouteId, TenantId};
 pub use message::{LocalError, MessageState};
 pub use msisdn::{Msisdn, NumberRefusal, Region, load_numbering_plans};

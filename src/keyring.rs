@@ -6,6 +6,7 @@
 //! else only looks them up. What the keys do is in [`seal`], which the sender uses without a keyring.
 mod cache;
 mod destruction;
+mod hours;
 mod kek;
 pub mod seal;
 mod sql;
@@ -20,11 +21,12 @@ use sqlx::PgPool;
 use zeroize::Zeroizing;
 
 use self::cache::Cache;
-use self::seal::{KEY_BYTES, KeyBytes, LogKey, PrivateKey, QueueKey, RepeatKey, WrappingKey};
-use crate::domain::TenantId;
+use self::seal::{KEY_BYTES, KeyBytes, LogKey, MailKey, PrivateKey, QueueKey, RepeatKey, WrappingKey};
+use crate::domain::{Hour, TenantId};
 use crate::store::{self, Dsn};
 
 pub use self::destruction::{Destroyed, WalWindow};
+pub use self::hours::HOURS_AHEAD;
 pub use self::kek::{Kek, KekError};
 
 /// What a key is for. Classes never open each other's ciphertexts.
@@ -36,6 +38,8 @@ pub enum Class {
     Log,
     /// A key pair by day: connectors seal what they receive to its public half.
     Inbound,
+    /// Copies of mail for debugging, by hour.
+    Mail,
     /// Recognises repeated calls; lives as long as the account.
     Repeat,
 }
@@ -48,6 +52,7 @@ impl Class {
             Self::Queue => "queue",
             Self::Log => "log",
             Self::Inbound => "inbound",
+            Self::Mail => "mail",
             Self::Repeat => "repeat",
         }
     }
@@ -119,6 +124,7 @@ pub struct Keyring {
     repeat: Cache<TenantId, RepeatKey>,
     queue_by_day: Cache<(TenantId, Date), QueueKey>,
     log_by_day: Cache<(TenantId, Date), LogKey>,
+    mail_by_hour: Cache<(TenantId, Hour), MailKey>,
     named: Cache<(TenantId, String), Named>,
 }
 
@@ -128,6 +134,7 @@ enum Named {
     Queue(Arc<QueueKey>),
     Log(Arc<LogKey>),
     Inbound(Arc<PrivateKey>),
+    Mail(Arc<MailKey>),
 }
 
 impl Keyring {
@@ -141,13 +148,14 @@ impl Keyring {
             repeat: Cache::default(),
             queue_by_day: Cache::default(),
             log_by_day: Cache::default(),
+            mail_by_hour: Cache::default(),
             named: Cache::default(),
         }
     }
 
     /// Makes what is missing of a tenant's keys: one that recognises repeated calls, and for each day from `from`, which is
     /// today, to `to` (both included) a queue key, and a log key and an inbound key pair that must be gone `log_days` after
-    /// their day; without `log_days` no log key. Idempotent; two at once make one key. Today's keys keep the date they were made with; those of later days are
+    /// their day; without `log_days` no log key, and none is left of later days. Idempotent; two at once make one key. Today's keys keep the date they were made with; those of later days are
     /// made anew where `log_days` has changed. Returns the public keys of these days.
     ///
     /// # Errors
@@ -161,7 +169,7 @@ impl Keyring {
     ) -> Result<Vec<PublicDay>, Error> {
         let days: Vec<Date> = from.series(jiff::Span::new().days(1)).take_while(|day| *day <= to).collect();
         let present = sql::present(&self.pool, tenant, from, to).await.map_err(Error::LookUp)?;
-        if !present.repeat || !present.missing(&days, log_days).is_empty() {
+        if !present.repeat || !present.missing(&days, log_days).is_empty() || !present.surplus(&days, log_days).is_empty() {
             self.make_missing(tenant, &days, log_days).await?;
         }
         sql::public_days(&self.pool, tenant, from, to).await.map_err(Error::LookUp)
@@ -191,7 +199,9 @@ impl Keyring {
         for key in &missing {
             made.push(sql::NewKey::make(tenant, key, &wrapping)?);
         }
-        sql::withdraw(&mut transaction, tenant, &missing).await.map_err(Error::Store)?;
+        let replaced = missing.iter().filter(|key| key.replaces).map(|key| (key.class, key.day));
+        let unused: Vec<_> = replaced.chain(present.surplus(days, log_days)).collect();
+        sql::withdraw(&mut transaction, tenant, &unused).await.map_err(Error::Store)?;
         sql::insert(&mut transaction, tenant, &made).await.map_err(Error::Store)?;
         transaction.commit().await.map_err(Error::Store)
     }
@@ -313,13 +323,18 @@ impl Keyring {
         if let Some(key) = self.named.get(&at) {
             return Ok(key);
         }
-        let stored = sql::named(&self.pool, tenant, class, name).await.map_err(Error::LookUp)?;
+        let stored = match class {
+            Class::Mail => hours::named(&self.pool, tenant, name).await,
+            _ => sql::named(&self.pool, tenant, class, name).await,
+        };
+        let stored = stored.map_err(Error::LookUp)?;
         let (name, bytes) = self.unwrap(tenant, class, stored).await?;
         let refused = |_| Error::Unwrap { tenant, class };
         let key = match class {
             Class::Queue => Named::Queue(Arc::new(QueueKey::new(tenant, &name, bytes).map_err(refused)?)),
             Class::Log => Named::Log(Arc::new(LogKey::new(tenant, &name, &bytes).map_err(refused)?)),
             Class::Inbound => Named::Inbound(Arc::new(PrivateKey::new(tenant, &name, &bytes).map_err(refused)?)),
+            Class::Mail => Named::Mail(Arc::new(MailKey::new(tenant, &name, &bytes).map_err(refused)?)),
             Class::Repeat => return Err(Error::KeyMissing { tenant, class }),
         };
         Ok(self.named.put(at, Arc::new(key)))

@@ -77,6 +77,8 @@ pub struct Run {
     pub messages: i64,
     /// Accounts that were erased.
     pub accounts: usize,
+    /// Turns of the day that were missed until now.
+    pub caught_up: i32,
     /// How long the keyring's write-ahead log goes back.
     pub wal: WalWindow,
 }
@@ -107,7 +109,7 @@ impl Expiry {
         Self { ahead, ..self }
     }
 
-    /// Has everything gone that must be gone today, whatever days were missed.
+    /// Has everything gone that must be gone now, whatever days and hours were missed.
     ///
     /// # Errors
     /// When a clock cannot be trusted: then nothing was destroyed. When a database does not answer: then what could be done
@@ -119,22 +121,24 @@ impl Expiry {
         for (server, time) in servers {
             agree(server, now, time.saturating_add(self.ahead).unwrap_or(time))?;
         }
-        if !store::ran(&self.pool).await? {
+        if !store::begins(&self.pool, now).await? {
             return Err(Error::Back);
         }
         let today = copenhagen_day(now);
         // Before its key goes, while the entry in the log can still be read.
         let messages = store::expire_queue(&self.pool, today).await?;
         self.note(What::Messages, "queue", today, messages).await?;
-        let keys = self.destroy_keys(today).await?;
+        let keys = self.destroy_keys(now, today).await?;
         let accounts = self.erase_accounts(today).await?;
-        let dropped = self.drop_days(today).await;
+        let dropped = self.drop_partitions(now, today).await;
         let entries = store::purge(&self.pool, today).await?;
         self.note(What::Entries, "log", today, entries).await?;
         // A day that others are at work on goes by the next run.
         let partitions = dropped?;
         let wal = self.keyring.wal_window().await?;
-        Ok(Run { at: now, keys, partitions, entries: entries.items, messages: messages.items, accounts, wal })
+        let caught_up = store::done(&self.pool, now).await?;
+        let (entries, messages) = (entries.items, messages.items);
+        Ok(Run { at: now, keys, partitions, entries, messages, accounts, caught_up, wal })
     }
 
     fn look(&mut self, now: Timestamp) -> Result<(), Error> {
@@ -149,7 +153,8 @@ impl Expiry {
         self.jumped.map_or(Ok(()), |by| Err(Error::Jumped { by }))
     }
 
-    async fn destroy_keys(&self, today: Date) -> Result<i64, Error> {
+    async fn destroy_keys(&self, now: Timestamp, today: Date) -> Result<i64, Error> {
+        self.keyring.destroy_hours(now).await?;
         let mut all = 0;
         for destroyed in self.keyring.destroy(today).await? {
             let gone = Gone { items: destroyed.keys, tenants: destroyed.tenants };
@@ -173,9 +178,10 @@ impl Expiry {
         Ok(accounts.len())
     }
 
-    async fn drop_days(&self, today: Date) -> Result<usize, Error> {
+    async fn drop_partitions(&self, now: Timestamp, today: Date) -> Result<usize, Error> {
         let living = self.keyring.first_living_day().await?.unwrap_or(today);
-        let days = store::expirable(&self.pool, living, today).await?;
+        let mut days = store::expirable(&self.pool, living, today).await?;
+        days.extend(store::expirable_whole(&self.pool, now, today).await?);
         for day in &days {
             let items = store::drop_day(&self.pool, day).await?;
             journal::append(&self.pool, What::Partition, &day.parent, day.day, Gone { items, tenants: 0 }).await?;

@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod history;
 pub mod inbound;
 pub mod logins;
+pub mod mail;
 pub mod migrate;
 pub mod partitions;
 pub mod receipts;

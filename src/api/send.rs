@@ -44,7 +44,7 @@ pub struct SendRequest {
     /// How the text is written: `auto` takes the GSM alphabet where it can, else UCS-2.
     #[serde(default)]
     pub encoding: EncodingChoice,
-    /// Not before this instant; at most 30 days ahead.
+    /// Not before this instant; at most 30 days ahead, and so that the message ends while the account's log is kept.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub send_at: Option<Timestamp>,
     /// How many seconds the network tries, from `sendAt` on; without it, as long as the account allows.
@@ -199,7 +199,7 @@ async fn accept(
     let started = Instant::now();
     let account = caller.account()?;
     let now = shared.clock.now();
-    let plan = work_out(request, caller, now).await?;
+    let mut plan = work_out(request, caller, now).await?;
     if request.dry_run {
         return Ok((StatusCode::OK, Json(plan.answer(None, &[]))).into_response());
     }
@@ -207,6 +207,7 @@ async fn accept(
     let ids: Vec<MessageId> = (0..).take(plan.accepted.len()).map(|nth| MessageId::nth(now, nth)).collect();
     // Batch and messages share the millisecond of `now`, which is how a batch finds its messages.
     let sealed = seal::seal(&shared.keyring, caller.tenant(), now, account, &plan, &ids).await?;
+    plan.bound(now, &sealed.queue_key, sealed.log_key.as_deref())?;
     let mut answer = plan.answer(Some(batch), &ids);
     let repeat = match key {
         Some(key) => Some(idempotency::repeat(shared, caller.tenant(), key, bytes, &answer).await?),

@@ -235,14 +235,17 @@ pub struct RetentionPolicyStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClassStatus {
-    /// `queue` (texts on their way), `log` (history) or `inbound` (received).
+    /// `queue` (texts on their way), `log` (history), `inbound` (received) or `mail` (copies for debugging).
     #[schemars(length(max = 20))]
     pub class: String,
     /// The oldest day of which anything can still be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Day>,
-    /// For how many days after the day itself it can be read, by this policy.
+    /// For how many days after the day itself it can be read, by this policy; of `mail`, after the hour itself.
     pub days: i32,
+    /// And so many hours more; of `mail` only, whose keys are of the hour (D3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<i32>,
 }
 
 /// What was ever erased.

@@ -3,6 +3,7 @@
 //! Every ciphertext is authenticated together with its tenant, class, key name, row and field: moved to another row,
 //! field or tenant it does not open. Layout: a random 96-bit nonce, the ciphertext, a 128-bit tag. A day's or tenant's
 //! key seals far fewer than the 2³² messages for which random nonces are safe.
+mod mail;
 mod pair;
 mod symmetric;
 
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 use super::Class;
 use crate::domain::TenantId;
 
+pub use self::mail::MailKey;
 pub use self::pair::{PrivateKey, PublicKey};
 pub use self::symmetric::{LogKey, QueueKey, RepeatKey};
 
@@ -41,6 +43,8 @@ pub enum Field {
     Inbound,
     /// A wrapped key.
     Key,
+    /// `mail_copy.sealed`
+    Mail,
 }
 
 impl Field {
@@ -50,6 +54,7 @@ impl Field {
             Self::Entry => 2,
             Self::Inbound => 3,
             Self::Key => 4,
+            Self::Mail => 8,
         }
     }
 }

@@ -50,6 +50,12 @@ impl Present {
         }
         missing
     }
+
+    /// Log keys of `days` but the first that are not wanted: nothing is logged any more (D4). They were never used.
+    pub(super) fn surplus(&self, days: &[Date], log_days: u32) -> Vec<(Class, Date)> {
+        let later = days.iter().skip(1).map(|day| (Class::Log, *day));
+        later.filter(|key| log_days == 0 && self.by_day.contains_key(key)).collect()
+    }
 }
 
 /// A key that is not stored yet.
@@ -73,7 +79,7 @@ impl NewKey {
                 let pair = PrivateKey::new(tenant, &name, &bytes).map_err(|_| Error::Make)?;
                 Some(pair.public_bytes().to_vec())
             }
-            Class::Queue | Class::Log | Class::Repeat => None,
+            Class::Queue | Class::Log | Class::Mail | Class::Repeat => None,
         };
         let wrapped = wrapping.wrap(tenant, class, &name, &bytes).map_err(|_| Error::Make)?;
         Ok(Self { class, name, usable_from, gone_on, wrapped, public })
@@ -127,10 +133,9 @@ pub(super) async fn present(db: impl PgExecutor<'_>, tenant: TenantId, from: Dat
 }
 
 /// Takes away keys that were never used.
-pub(super) async fn withdraw(db: &mut PgConnection, tenant: TenantId, keys: &[Missing]) -> sqlx::Result<()> {
-    let replaced = || keys.iter().filter(|key| key.replaces);
-    let classes: Vec<&str> = replaced().map(|key| key.class.as_str()).collect();
-    let days: Vec<SqlDate> = replaced().map(|key| key.day.to_sqlx()).collect();
+pub(super) async fn withdraw(db: &mut PgConnection, tenant: TenantId, keys: &[(Class, Date)]) -> sqlx::Result<()> {
+    let classes: Vec<&str> = keys.iter().map(|(class, _)| class.as_str()).collect();
+    let days: Vec<SqlDate> = keys.iter().map(|(_, day)| day.to_sqlx()).collect();
     sqlx::query!(
         "delete from keyring.key where tenant_id = $1
          and (class, usable_from) in (select * from unnest($2::text[], $3::date[]))",

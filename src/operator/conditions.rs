@@ -87,7 +87,8 @@ pub(super) fn conditions(
     all.iter().chain(verdicts).map(|verdict| condition(before, verdict, generation, now)).collect()
 }
 
-fn condition(before: &[Condition], verdict: &Verdict, generation: i64, now: Timestamp) -> Condition {
+/// What is told of one verdict; the time of an unchanged one stays.
+pub(super) fn condition(before: &[Condition], verdict: &Verdict, generation: i64, now: Timestamp) -> Condition {
     let status = if verdict.holds { "True" } else { "False" };
     let same = before.iter().find(|old| old.type_ == verdict.about && old.status == status);
     Condition {

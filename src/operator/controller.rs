@@ -109,6 +109,8 @@ async fn reconcile<K: Controlled>(object: Arc<K>, scope: Arc<Scope>) -> Result<A
         }
         Err(failure) => {
             if !failure.is_quiet() {
+                // With what the reconciliation itself has told before it failed.
+                let object = scope.context.told.newest(Arc::clone(&object));
                 status::report(&scope, &*object, &failure).await;
             }
             Err(failure)

@@ -1,4 +1,4 @@
-//! Has what must be gone go, on the leader: soon after each midnight, and every few minutes for what was missed. How it went is in
+//! Has what must be gone go, on the leader: soon after each full hour, midnight included, and every few minutes for what was missed. How it went is in
 //! the status of each RetentionPolicy.
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,13 +33,16 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut expiry = Expiry::new(context.pool.clone(), Arc::clone(&context.keyring), Arc::clone(&context.clock));
     loop {
         let done = expiry.run().await;
-        let wait = EVERY.min(midnight::until_next(context.clock.now()));
+        let wait = EVERY.min(midnight::until_hour(context.clock.now()));
         context.metrics.retention_held.set(i64::from(done.as_ref().is_err_and(crate::retention::Error::is_hold)));
         match done {
             Ok(run) => {
                 let Run { keys, partitions, entries, messages, accounts, .. } = run;
                 if (keys, partitions, entries, messages, accounts) != (0, 0, 0, 0, 0) {
                     tracing::info!(keys, partitions, entries, messages, accounts, "what had to be gone is gone");
+                }
+                if run.caught_up > 0 {
+                    tracing::warn!(days = run.caught_up, "days without a run were caught up");
                 }
                 context.metrics.retention_ran.set(run.at.as_second());
                 context.retention.send_replace(Last { run: Some(run), failed: None });

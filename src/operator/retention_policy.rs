@@ -5,17 +5,17 @@ mod validate;
 
 use std::time::Duration;
 
-use super::conditions::{Standing, Verdict, conditions};
+use super::conditions::{Standing, Verdict, condition, conditions};
 use super::controller::{Controlled, Scope};
 use super::failure::Failure;
 use super::status;
-use crate::crd::conditions::reasons;
+use crate::crd::conditions::{reasons, types};
 use crate::crd::{RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus};
 use crate::domain::TenantId;
 use kube::ResourceExt as _;
 
 use self::proof::Proof;
-pub(super) use self::validate::{log_days, validate};
+pub(super) use self::validate::{log_days, mail_hours, validate};
 
 /// How often it is looked whether it is still kept.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -29,13 +29,34 @@ impl Controlled for RetentionPolicy {
         let under: Vec<_> = tenants.iter().filter(|tenant| tenant.spec.retention_ref.name.0 == name).collect();
         let account = |status: &crate::crd::TenantStatus| status.account_id.map(TenantId);
         let accounts: Vec<_> = under.iter().filter_map(|tenant| tenant.status.as_ref().and_then(account)).collect();
-        let proof = Proof::of(scope, &self.spec, &accounts).await?;
+        let proof = match Proof::of(scope, &self.spec, &accounts).await {
+            Ok(proof) => proof,
+            Err(failure) => {
+                self.unproven(scope, &failure).await?;
+                return Err(failure);
+            }
+        };
         // What the leader before has shown stands until this one knows better.
         if proof.last.is_unknown() && self.status.as_ref().is_some_and(|status| status.last_run.is_some()) {
             return Ok(SOON);
         }
         status::write(scope, self, build(self, under.len(), &proof, scope.context.clock.now())).await?;
         Ok(if proof.last.is_unknown() { SOON } else { AGAIN })
+    }
+}
+
+impl RetentionPolicy {
+    /// What was shown before does not stand while nobody can look.
+    async fn unproven(&self, scope: &Scope, failure: &Failure) -> Result<(), Failure> {
+        let mut all = status::current(self).to_vec();
+        let message = format!("it cannot be shown now that what must be gone is gone: {failure}");
+        let verdict = Verdict::no(types::COMPLIANT, reasons::DATABASE_UNAVAILABLE, message);
+        let generation = self.metadata.generation.unwrap_or_default();
+        let compliant = condition(&all, &verdict, generation, scope.context.clock.now());
+        all.retain(|old| old.type_ != types::COMPLIANT);
+        all.push(compliant);
+        let before = self.status.clone().unwrap_or_default();
+        status::write(scope, self, RetentionPolicyStatus { conditions: all, ..before }).await
     }
 }
 

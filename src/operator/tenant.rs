@@ -44,7 +44,10 @@ impl Tenant {
             Identity::Own(tenant) => tenant,
             Identity::Outdated => return Err(Failure::Outdated),
             Identity::NameInUse => return stall(scope, self, Taken::NameInUse).await,
-            Identity::Erased => return stall(scope, self, Taken::Erased).await,
+            Identity::Erased => {
+                provision::empty(scope, self).await?;
+                return stall(scope, self, Taken::Erased).await;
+            }
         };
         let today = copenhagen_day(scope.context.clock.now());
         // At once, whatever cannot be read, reached or made.
@@ -64,6 +67,7 @@ impl Tenant {
             }
             let wanted = build::kept(self, &found, orders.log_days());
             provision::keys(scope, tenant, orders.log_days(), today).await?;
+            provision::mail_keys(scope, self, tenant, &found).await?;
             provision::keep(scope, tenant, wanted, judgement.erased_on, today).await?;
             wait = wait.min(provision::sender(scope, self, tenant, &found, &judgement).await?);
         } else if let Some((code, reason)) = &judgement.closed {

@@ -1,13 +1,17 @@
 //! Partitions of the coming days: `migrate` makes the first ones, the operator those that follow. And the rows that have
 //! done their work and are in no partition.
-use jiff::ToSpan as _;
 use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan as _};
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgPool;
+
+use crate::domain::Hour;
 
 /// Partitions are made this many days ahead: how long the operator may be away before results cannot be stored. Far longer
 /// than keys are made ahead, so that accepting stops first.
 pub const DAYS_AHEAD: i64 = 35;
+/// Partitions of copies of mail are made this many hours ahead: as long as their keys are made ahead, and live after that.
+pub const HOURS_AHEAD: u32 = crate::keyring::HOURS_AHEAD + 72;
 /// Rows that [`purge`] removes from a table at once.
 const AT_ONCE: i32 = 10_000;
 
@@ -33,6 +37,19 @@ pub async fn ensure(pool: &PgPool, today: Date) -> Result<Vec<String>, Error> {
         today.saturating_add(DAYS_AHEAD.days()).to_sqlx() as jiff_sqlx::Date,
     );
     made.fetch_all(pool).await.map_err(Error::Make)
+}
+
+/// Makes the partitions of copies of mail until `hours` after `now`, where they are missing; how many.
+///
+/// # Errors
+/// When the database says no.
+pub async fn ensure_mail(pool: &PgPool, now: Timestamp, hours: u32) -> Result<i64, Error> {
+    let made = sqlx::query_scalar!(
+        r#"select ensure_mail_partitions($1, $2) as "made!""#,
+        now.to_sqlx() as jiff_sqlx::Timestamp,
+        Hour::of(now).plus(hours).begins().to_sqlx() as jiff_sqlx::Timestamp,
+    );
+    made.fetch_one(pool).await.map_err(Error::Make)
 }
 
 /// Removes answers to repeated calls after a day, and quotas and public keys of days gone by; how many rows.

@@ -67,22 +67,53 @@ pub async fn clock(pool: &PgPool) -> Result<Timestamp, Error> {
     now.fetch_one(pool).await.map(SqlTimestamp::to_jiff).map_err(Error::Clock)
 }
 
-/// Notes that a run takes place. False where the last one was later than now: time has gone back.
+/// Notes that a run begins. False where the last one was later than now: time has gone back.
 ///
 /// # Errors
 /// When the database says no.
-pub async fn ran(pool: &PgPool) -> Result<bool, Error> {
-    sqlx::query_scalar!(r#"select retention_ran() as "forward!""#).fetch_one(pool).await.map_err(Error::Note)
+pub async fn begins(pool: &PgPool, now: Timestamp) -> Result<bool, Error> {
+    let begun = sqlx::query_scalar!(r#"select retention_begins($1) as "forward!""#, now.to_sqlx() as SqlTimestamp);
+    begun.fetch_one(pool).await.map_err(Error::Note)
 }
 
-/// A partition of a day.
+/// Notes that a run has done all it had to; how many turns of the day it has caught up.
+///
+/// # Errors
+/// When the database says no.
+pub async fn done(pool: &PgPool, now: Timestamp) -> Result<i32, Error> {
+    let caught_up = sqlx::query_scalar!(r#"select retention_done($1) as "caught_up!""#, now.to_sqlx() as SqlTimestamp);
+    caught_up.fetch_one(pool).await.map_err(Error::Note)
+}
+
+/// Days that were missed, and done later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaughtUp {
+    /// How many turns of the day came late.
+    pub days: i32,
+    /// When they were caught up.
+    pub at: Timestamp,
+}
+
+/// The days that were missed last; `None`: there never were any.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn caught_up(pool: &PgPool) -> Result<Option<CaughtUp>, Error> {
+    let row = sqlx::query!(
+        r#"select caught_up, caught_up_at as "at!: SqlTimestamp" from retention_run where caught_up_at is not null"#
+    );
+    let row = row.fetch_optional(pool).await.map_err(Error::Note)?;
+    Ok(row.map(|row| CaughtUp { days: row.caught_up, at: row.at.to_jiff() }))
+}
+
+/// A partition, of a day, an hour or a month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Day {
     /// Of which table.
     pub parent: String,
     /// The partition.
     pub name: String,
-    /// The day.
+    /// The day; of an hour or a month the day on which it must be gone.
     pub day: Date,
 }
 
@@ -94,6 +125,21 @@ pub async fn expirable(pool: &PgPool, living: Date, today: Date) -> Result<Vec<D
     let rows = sqlx::query!(
         r#"select parent as "parent!", name as "name!", day as "day!: SqlDate" from expirable_days($1, $2)"#,
         living.to_sqlx() as SqlDate,
+        today.to_sqlx() as SqlDate
+    );
+    let rows = rows.fetch_all(pool).await.map_err(Error::Drop)?;
+    Ok(rows.into_iter().map(|row| Day { parent: row.parent, name: row.name, day: row.day.to_jiff() }).collect())
+}
+
+/// The partitions of copies of mail whose keys are destroyed by `now`, and those of usage that no invoice needs any more `today`.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn expirable_whole(pool: &PgPool, now: Timestamp, today: Date) -> Result<Vec<Day>, Error> {
+    let rows = sqlx::query!(
+        r#"select 'mail_copy' as "parent!", name as "name!", day as "day!: SqlDate" from expirable_hours($1)
+           union all select 'usage', name, day from expirable_months($2)"#,
+        now.to_sqlx() as SqlTimestamp,
         today.to_sqlx() as SqlDate
     );
     let rows = rows.fetch_all(pool).await.map_err(Error::Drop)?;

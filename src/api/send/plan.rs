@@ -2,13 +2,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::{AcceptedRecipient, EncodingChoice, RefusedRecipient, SendAnswer, SendRequest};
 use crate::api::problem::Problem;
 use crate::domain::content::Body;
 use crate::domain::{
-    BatchId, Encoding, MessageId, MessageState, MilliOre, Msisdn, Parts, SenderId, copenhagen_day, period, text,
+    BatchId, Encoding, MessageId, MessageState, MilliOre, Msisdn, Parts, SenderId, copenhagen_day, copenhagen_midnight, period,
+    text,
 };
 use crate::store::credentials::Account;
 
@@ -148,22 +150,60 @@ fn schedule(
     let send_at = request.send_at.filter(|at| *at > now);
     let latest = now.saturating_add((period::MOST_AHEAD * 24).hours()).unwrap_or(now);
     if send_at.is_some_and(|at| at > latest) {
-        return Err(invalid("sendAt", "too_far_ahead", format!("at most {} days ahead", period::MOST_AHEAD)));
+        return Err(too_far_ahead(latest, now, &format!("a message may be sent {} days ahead", period::MOST_AHEAD)));
     }
     let expires_at = send_at
         .unwrap_or(now)
         .saturating_add(validity.seconds())
         .map_err(|_| invalid("validity", "validity_out_of_range", "too long".into()))?;
-    // The entry is sealed to the key of today, and must be readable while the message lives (D2).
-    let logged_until = period::gone_on(copenhagen_day(now), account.log_days.into());
-    if account.log_days > 0 && send_at.is_some() && copenhagen_day(expires_at) >= logged_until {
-        let detail = format!("the account's log is kept {} days, and the message would outlive it", account.log_days);
-        return Err(invalid("sendAt", "too_far_ahead", detail));
+    let (today, log_days) = (copenhagen_day(now), account.log_days.into());
+    let logged_until = (log_days > 0).then(|| period::gone_on(today, log_days));
+    let queued_until = period::gone_on(today, period::queue_days(log_days));
+    Ok((send_at, bounded(send_at, expires_at, now, (queued_until, logged_until))?))
+}
+
+/// When a message ends whose keys go on these days, the queue's and the log's: no key may be needed after its date (D2). One that
+/// is sent at once ends earlier, one that is scheduled is refused; the entry of that must be readable for as long as it lives.
+fn bounded(
+    send_at: Option<Timestamp>,
+    expires_at: Timestamp,
+    now: Timestamp,
+    (queued_until, logged_until): (Date, Option<Date>),
+) -> Result<Timestamp, Problem> {
+    let ended_by = period::ended_by(queued_until);
+    let Some(send_at) = send_at else { return Ok(expires_at.min(ended_by)) };
+    let last = logged_until.map_or(ended_by, |day| ended_by.min(copenhagen_midnight(day)));
+    if expires_at <= last {
+        return Ok(expires_at);
     }
-    Ok((send_at, expires_at))
+    let latest = last.saturating_sub(expires_at.duration_since(send_at)).unwrap_or(last);
+    Err(too_far_ahead(latest, now, "with this validity a later message would outlive what the account keeps of it"))
+}
+
+fn too_far_ahead(latest: Timestamp, now: Timestamp, why: &str) -> Problem {
+    let latest = Timestamp::from_second(latest.as_second()).unwrap_or(latest);
+    let detail = if latest > now {
+        format!("at the latest {latest}: {why}")
+    } else {
+        format!("{why}: write a shorter `validity`, or send it now")
+    };
+    invalid("sendAt", "too_far_ahead", detail)
 }
 
 impl Plan {
+    /// Ends the messages before their keys go, by the names of these. On the day on which a policy changed they keep their date, so
+    /// they may go earlier than the policy now says.
+    ///
+    /// # Errors
+    /// When a message is scheduled too late for them.
+    pub fn bound(&mut self, now: Timestamp, queue_key: &str, log_key: Option<&str>) -> Result<(), Problem> {
+        if let Some(queued_until) = period::gone_by_name(queue_key) {
+            let gone = (queued_until, log_key.and_then(period::gone_by_name));
+            self.expires_at = bounded(self.send_at, self.expires_at, now, gone)?;
+        }
+        Ok(())
+    }
+
     /// The answer to the call, without numbers: as it is stored for repetitions. A dry run has neither batch nor ids,
     /// and shows the numbers at once.
     #[must_use]

@@ -136,7 +136,7 @@ begin
     return went;
 end $$;
 
--- Destroys every key of a tenant whose account is erased: how many.
+-- Destroys every key of a tenant whose account is erased, those of `hour_key` (0005) too: how many.
 create function forget_tenant(tenant bigint) returns bigint
 language plpgsql security definer set search_path = keyring, pg_temp as $$
 declare
@@ -144,10 +144,10 @@ declare
     went bigint := 0;
 begin
     perform pg_advisory_xact_lock(tenant);
-    lock table key, lasting_key, wrapping_key in access exclusive mode;
+    lock table key, hour_key, lasting_key, wrapping_key in access exclusive mode;
     for partition in
         select inhrelid::regclass from pg_inherits
-        where inhparent in ('key'::regclass, 'lasting_key'::regclass, 'wrapping_key'::regclass)
+        where inhparent in ('key'::regclass, 'hour_key'::regclass, 'lasting_key'::regclass, 'wrapping_key'::regclass)
     loop
         went := went + rewrite_without(partition, format('tenant_id = %s', tenant));
     end loop;

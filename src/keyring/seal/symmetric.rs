@@ -10,16 +10,16 @@ use crate::domain::{Msisdn, Secret, TenantId};
 use crate::keyring::{Class, kek};
 
 /// A key and what its ciphertexts are bound to.
-struct Bound {
-    tenant: TenantId,
+pub(super) struct Bound {
+    pub(super) tenant: TenantId,
     class: Class,
-    name: Box<str>,
-    cipher: Cipher,
+    pub(super) name: Box<str>,
+    pub(super) cipher: Cipher,
     digest: hmac::Key,
 }
 
 impl Bound {
-    fn new(tenant: TenantId, class: Class, name: &str, bytes: &KeyBytes) -> Result<Self, Refused> {
+    pub(super) fn new(tenant: TenantId, class: Class, name: &str, bytes: &KeyBytes) -> Result<Self, Refused> {
         Ok(Self {
             tenant,
             class,
@@ -29,7 +29,7 @@ impl Bound {
         })
     }
 
-    fn place(&self, row: Uuid, field: Field) -> Place<'_> {
+    pub(super) fn place(&self, row: Uuid, field: Field) -> Place<'_> {
         Place { tenant: self.tenant, class: self.class.as_str(), name: &self.name, row, field }
     }
 

@@ -6,19 +6,22 @@ use super::super::conditions::Verdict;
 use super::super::controller::Scope;
 use super::super::expiry::Last;
 use super::super::failure::Failure;
-use super::validate::{log_days, not_kept};
+use super::validate::{log_days, mail_hours, not_kept};
 use crate::crd::conditions::{reasons, types};
 use crate::crd::retentionpolicy::{ClassStatus, ErasedStatus};
 use crate::crd::values::Day;
 use crate::crd::{RetentionPolicySpec, RetentionPolicyStatus};
 use crate::domain::period::queue_days;
-use crate::domain::{TenantId, copenhagen_day};
+use crate::domain::{Hour, TenantId, copenhagen_day};
 use crate::keyring::{Class, WalWindow};
-use crate::store::retention::{self as store, Pending, journal};
+use crate::store::retention::{self as store, CaughtUp, Pending, journal};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
-/// How long the keyring's write-ahead log may go back: what is destroyed with the beginning of a day is out of it by its end.
-const WAL_SECONDS: i64 = 23 * 3600;
+/// How long the keyring's write-ahead log may go back: what is destroyed in the first hour of a day is out of it by the end of that
+/// day, which may have 23 hours only, or whose backups may span one that has.
+pub(super) const WAL_SECONDS: i64 = 21 * 3600;
+/// For how long it is told that days were missed.
+const TOLD: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What was found.
 #[derive(Debug, Clone, Default)]
@@ -26,21 +29,26 @@ pub(super) struct Proof {
     pub(super) last: Last,
     pub(super) erased: Option<ErasedStatus>,
     oldest: Vec<(Class, Date)>,
+    oldest_hour: Option<Hour>,
     overdue: i64,
     pending: Option<Pending>,
+    caught_up: Option<CaughtUp>,
 }
 
 impl Proof {
     /// Looks at what is stored of these accounts.
     pub(super) async fn of(scope: &Scope, spec: &RetentionPolicySpec, accounts: &[TenantId]) -> Result<Self, Failure> {
         let context = &scope.context;
-        let today = copenhagen_day(context.clock.now());
-        let (oldest, overdue) = context.keyring.oldest(accounts, today).await.map_err(Failure::Keyring)?;
+        let now = context.clock.now();
+        let today = copenhagen_day(now);
+        let (oldest, days) = context.keyring.oldest(accounts, today).await.map_err(Failure::Keyring)?;
+        let (oldest_hour, hours) = context.keyring.oldest_hour(accounts, now).await.map_err(Failure::Keyring)?;
         let of_store = |error| Failure::Retention(crate::retention::Error::Store(error));
         let totals = journal::totals(&context.pool).await.map_err(of_store)?;
         let pending = store::pending(&context.pool, accounts, log_days(spec), today).await.map_err(of_store)?;
+        let caught_up = store::caught_up(&context.pool).await.map_err(of_store)?;
         let last = context.retention.borrow().clone();
-        Ok(Self { last, erased: Some(erased(&totals)), oldest, overdue, pending })
+        Ok(Self { last, erased: Some(erased(&totals)), oldest, oldest_hour, overdue: days + hours, pending, caught_up })
     }
 
     /// Whether what the policy promises is kept; `None` before that is known.
@@ -73,10 +81,18 @@ impl Proof {
                     "the keyring's write-ahead log goes back {seconds} s: lower archive_timeout and checkpoint_timeout of its server to a sum under {WAL_SECONDS} s"
                 ),
             ),
-            WalWindow::Bounded(_) => {
-                Some(Verdict::yes(types::COMPLIANT, reasons::SUCCEEDED, "what must be gone is gone"))
-            }
+            WalWindow::Bounded(seconds) => match nothing_of_mail(spec, *seconds) {
+                Some(message) => no(reasons::INVALID, message),
+                None => Some(Verdict::yes(types::COMPLIANT, reasons::SUCCEEDED, self.gone(now))),
+            },
         }
+    }
+
+    /// That all is gone, and what was late.
+    fn gone(&self, now: Timestamp) -> String {
+        let late = self.caught_up.filter(|late| now.duration_since(late.at) < TOLD);
+        let late = late.map(|late| format!("; days that were missed until {}: {}", shown(late.at), late.days));
+        format!("what must be gone is gone{}", late.unwrap_or_default())
     }
 
     /// When all that had to be gone was gone last. Told anew once an hour, or when something went: a status that changes with
@@ -112,10 +128,38 @@ impl Proof {
         let queue = i32::try_from(queue_days(log.unsigned_abs())).unwrap_or(i32::MAX);
         let kept = [(Class::Inbound, log.max(1)), (Class::Log, log), (Class::Queue, queue)];
         let oldest = |class| self.oldest.iter().find(|(one, _)| *one == class).map(|(_, day)| Day(*day));
-        let status =
-            |(class, days): (Class, i32)| ClassStatus { class: class.as_str().to_owned(), oldest: oldest(class), days };
-        kept.into_iter().map(status).collect()
+        let status = |(class, days): (Class, i32)| ClassStatus {
+            class: class.as_str().to_owned(),
+            oldest: oldest(class),
+            days,
+            hours: None,
+        };
+        kept.into_iter().map(status).chain(self.mail(spec)).collect()
     }
+
+    /// Copies of mail, once it is known how long the keyring's write-ahead log goes back.
+    fn mail(&self, spec: &RetentionPolicySpec) -> Option<ClassStatus> {
+        let lives = i32::try_from(mail_hours(spec, &self.last.run.as_ref()?.wal)).ok()?;
+        Some(ClassStatus {
+            class: Class::Mail.as_str().to_owned(),
+            oldest: self.oldest_hour.map(|hour| Day(copenhagen_day(hour.begins()))),
+            days: lives / 24,
+            hours: Some(lives % 24),
+        })
+    }
+}
+
+/// Which numbers leave nothing of the time that copies of mail are promised to be kept at most, so that none is (D3).
+fn nothing_of_mail(spec: &RetentionPolicySpec, wal_seconds: i64) -> Option<String> {
+    let (promise, backups) = (24 * u32::from(spec.mail.keep_days), spec.backups.keyring_keep_hours);
+    let nothing = promise > 0 && mail_hours(spec, &WalWindow::Bounded(wal_seconds)) == 0;
+    nothing.then(|| {
+        format!(
+            "no copies of mail are kept: of the {promise} hours of `mail.keepDays` the {backups} hours of `backups.keyringKeepHours` \
+             and the {wal_seconds} s that the keyring's write-ahead log goes back leave nothing: lower `backups.keyringKeepHours`, \
+             or write `mail.keepDays: 0`"
+        )
+    })
 }
 
 /// When something falls due next: the beginning of the next day.
@@ -163,7 +207,7 @@ mod tests {
 
     fn ran(minutes_ago: i64, wal: WalWindow) -> Proof {
         let at = now().saturating_sub(SignedDuration::from_mins(minutes_ago)).expect("near");
-        let run = Run { at, keys: 0, partitions: 0, entries: 0, messages: 0, accounts: 0, wal };
+        let run = Run { at, keys: 0, partitions: 0, entries: 0, messages: 0, accounts: 0, caught_up: 0, wal };
         Proof { last: Last { run: Some(run), failed: None }, ..Proof::default() }
     }
 
@@ -191,6 +235,38 @@ mod tests {
         for (proof, part) in cases {
             let (holds, message) = verdict(&proof);
             assert!(!holds && message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn days_that_were_missed_are_told_for_a_month() {
+        let proof = |days_ago: i64| {
+            let at = now().saturating_sub(SignedDuration::from_hours(24 * days_ago)).expect("near");
+            Proof { caught_up: Some(CaughtUp { days: 7, at }), ..ran(5, WalWindow::Bounded(4_200)) }
+        };
+        let (holds, message) = verdict(&proof(1));
+        assert!(holds);
+        assert_eq!(message, "what must be gone is gone; days that were missed until 2026-03-29T10:00:00Z: 7");
+        assert_eq!(verdict(&proof(30)).1, "what must be gone is gone");
+    }
+
+    #[test]
+    fn copies_of_mail_need_a_time_that_backups_and_log_leave_them() {
+        let with = |keep_days: u8, keyring_hours: u16| {
+            let mut spec = spec();
+            (spec.mail.keep_days, spec.backups.keyring_keep_hours) = (keep_days, keyring_hours);
+            spec
+        };
+        let proof = ran(5, WalWindow::Bounded(4_200));
+        for (spec, left) in [(with(3, 24), (1, 22)), (with(3, 69), (0, 1)), (with(1, 21), (0, 1)), (with(0, 71), (0, 0))] {
+            assert!(proof.compliant(&spec, now()).is_some_and(|verdict| verdict.holds));
+            let mail = proof.classes(&spec).pop().expect("classes");
+            assert_eq!((mail.class.as_str(), mail.days, mail.hours), ("mail", left.0, Some(left.1)));
+        }
+        for spec in [with(3, 70), with(1, 22)] {
+            let verdict = proof.compliant(&spec, now()).expect("known");
+            let numbers = format!("the {} hours of `backups.keyringKeepHours`", spec.backups.keyring_keep_hours);
+            assert!(!verdict.holds && verdict.message.contains(&numbers) && verdict.message.contains("4200 s"), "{}", verdict.message);
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a policy must be beyond its schema, and how it reads for enforcement.
 use crate::crd::RetentionPolicySpec;
 use crate::crd::retentionpolicy::{Keep, Safeguard};
+use crate::domain::period;
+use crate::keyring::WalWindow;
 
 /// What must be written instead, where a policy cannot be kept.
 pub(in crate::operator) fn validate(spec: &RetentionPolicySpec) -> Result<(), String> {
@@ -27,6 +29,16 @@ pub(in crate::operator) fn log_days(spec: &RetentionPolicySpec) -> i32 {
     (promised - backups).max(0)
 }
 
+/// For how many hours the key of an hour's copies of mail lives; 0: none is kept (D3).
+pub(in crate::operator) fn mail_hours(spec: &RetentionPolicySpec, wal: &WalWindow) -> u32 {
+    let wal_seconds = match wal {
+        WalWindow::Bounded(seconds) => u32::try_from(*seconds).unwrap_or(u32::MAX),
+        // Nothing can be kept then, whatever is made of it: `Compliant` says so.
+        WalWindow::Unbounded(_) => 0,
+    };
+    period::mail_hours(spec.mail.keep_days.into(), spec.backups.keyring_keep_hours.into(), wal_seconds)
+}
+
 /// Which part of D8 the policy itself says is not kept.
 pub(super) fn not_kept(spec: &RetentionPolicySpec) -> Option<String> {
     let hosting = &spec.hosting;
@@ -48,9 +60,12 @@ pub(super) fn not_kept(spec: &RetentionPolicySpec) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::ToSpan as _;
+    use jiff::civil::date;
     use serde_json::json;
 
     use super::*;
+    use crate::domain::copenhagen_midnight;
 
     fn policy(keep: &serde_json::Value, keyring_hours: u16) -> RetentionPolicySpec {
         serde_json::from_value(json!({
@@ -67,6 +82,29 @@ mod tests {
         assert_eq!(log_days(&policy(&json!({"months": 1}), 25)), 26);
         assert_eq!(log_days(&policy(&json!({"days": 10}), 71)), 7);
         assert_eq!(log_days(&policy(&json!({"days": 0}), 71)), 0);
+    }
+
+    #[test]
+    fn a_log_is_gone_from_everywhere_by_the_end_of_its_last_day_whatever_the_calendar() {
+        let hours = |count: i64| jiff::SignedDuration::from_hours(count);
+        // The longest log that counts as kept, and a run that comes as late as is still shown as kept.
+        let after = jiff::SignedDuration::from_secs(super::super::proof::WAL_SECONDS).checked_add(hours(1)).expect("short");
+        let days = date(2025, 1, 1).series(1.day()).take_while(|day| *day < date(2029, 1, 1));
+        for day in days {
+            for keyring_hours in [0, 1, 23, 24, 25, 47, 48, 49, 71] {
+                for keep in [json!({"months": 1}), json!({"months": 2}), json!({"months": 3}), json!({"days": 10})] {
+                    let policy = policy(&keep, keyring_hours);
+                    let promised = match policy.log.keep {
+                        Keep::Months(months) => day.saturating_add(i32::from(months).months()),
+                        Keep::Days(days) => day.saturating_add(i32::from(days).days()),
+                    };
+                    let end = copenhagen_midnight(promised.saturating_add(1.day()));
+                    let destroyed = copenhagen_midnight(period::gone_on(day, log_days(&policy).unsigned_abs()));
+                    let gone = destroyed + after + hours(keyring_hours.into());
+                    assert!(gone <= end, "{day}, {keep}, {keyring_hours} h: {gone} and not {end}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -50,6 +50,16 @@ pub(super) async fn provide(scope: &Scope, tenant: &Tenant, id: TenantId) -> Res
     })
 }
 
+/// Empties the operator's own Secret: the account is erased, and the key opens nothing.
+pub(super) async fn empty(scope: &Scope, tenant: &Tenant) -> Result<(), Failure> {
+    let name = minted_name(tenant);
+    let Some(live) = scope.world.get(&scope.world.children.secrets, &name) else { return Ok(()) };
+    let metadata = build::metadata(tenant, &scope.world.namespace, name);
+    let secret = Secret { metadata, ..Secret::default() };
+    let applier = Applier { client: &scope.context.client, namespace: &scope.world.namespace, manager: MANAGER };
+    applier.apply(Some(&*live), &secret).await.map(|_| ()).map_err(Failure::Apply)
+}
+
 /// The key in the Secret that the Tenant names.
 async fn named_key(scope: &Scope, name: &str) -> Result<Result<ApiKey, Verdict>, Failure> {
     let Some(secret) = scope.read_secret(name).await? else {

@@ -17,7 +17,7 @@ use super::dereference::{Dereferenced, FoundRoute, Route, Under};
 use super::validate::Judgement;
 use crate::config::sender::{Alphabet, Concatenation, CrashPolicy, Leg, Receipts, Settings};
 use crate::crd::smsroute::{self, AlphabetEncoding, ReceiptRequest};
-use crate::crd::tenant::{self, Sender};
+use crate::crd::tenant::{self, Sender, Service};
 use crate::crd::{RetentionPolicySpec, Tenant, TenantSpec};
 use crate::domain::{MilliOre, TenantId};
 use crate::retention::shortened::Wanted;
@@ -82,6 +82,17 @@ pub(super) fn kept(tenant: &Tenant, found: &Dereferenced, log_days: u32) -> Want
     }
 }
 
+/// The policy that says how long copies of mail are kept, where any are: the tenant has a service that uses mail, and has not opted
+/// out of logging, which would not be worth much while its mail is kept (D3, D4).
+pub(super) fn keeps_mail<'a>(spec: &TenantSpec, found: &'a Dereferenced) -> Option<&'a RetentionPolicySpec> {
+    let by_mail = |service: &Service| matches!(service, Service::EmailToSms | Service::Bulk | Service::SmsToEmail);
+    found.policy.spec().filter(|policy| is_logged(spec, policy) && spec.services.iter().any(by_mail))
+}
+
+fn is_logged(spec: &TenantSpec, policy: &RetentionPolicySpec) -> bool {
+    spec.logging.is_none() && policy.opt_out.as_ref().and_then(|opt| opt.always) != Some(true)
+}
+
 /// The named plan or policy, to be kept as the last valid form. One that stands in is kept already.
 fn named<Spec: Serialize>(name: &str, under: &Under<Spec>) -> Option<Terms> {
     let Under::Named(spec) = under else { return None };
@@ -91,7 +102,7 @@ fn named<Spec: Serialize>(name: &str, under: &Under<Spec>) -> Option<Terms> {
 fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgement) -> Enforcement {
     let spec = &tenant.spec;
     let limits = spec.limits.clone().unwrap_or_default();
-    let logged = spec.logging.is_none() && policy.opt_out.as_ref().and_then(|opt| opt.always) != Some(true);
+    let logged = is_logged(spec, policy);
     let open = judgement.closed.is_none();
     let (code, reason) = judgement.closed.clone().unzip();
     Enforcement {

@@ -11,17 +11,21 @@ use super::super::apply::Applier;
 use super::super::controller::Scope;
 use super::super::failure::Failure;
 use super::super::material::{self, Data};
-use super::super::rollout;
+use super::super::{labels, retention_policy, rollout};
 use super::build::{self, Parts};
 use super::dereference::Dereferenced;
+use super::api_key;
 use super::validate::Judgement;
 use crate::config::{NamedKey, names};
 use crate::crd::Tenant;
 use crate::domain::{TenantId, copenhagen_day};
+use crate::keyring::Class;
 use crate::pki::{Leaf, sender_of};
 use crate::retention::shortened::{self, Step, Wanted};
 use crate::store::accounts;
 use crate::store::logins::Holder;
+use crate::store::retention::Gone;
+use crate::store::retention::journal::{self, What};
 use crate::{retention, store};
 
 const MANAGER: &str = "budstikke-operator/tenant";
@@ -34,6 +38,46 @@ pub(super) async fn keys(scope: &Scope, tenant: TenantId, log_days: u32, today: 
     let last = today.saturating_add(DAYS_AHEAD.days());
     let days = context.keyring.provide(tenant, today, last, log_days).await.map_err(Failure::Keyring)?;
     accounts::publish_keys(&context.pool, tenant, &days).await.map_err(Failure::Account)
+}
+
+/// Makes the keys of the coming hours' copies of mail, where any are to be kept; who has opted out of logging has none left (D3, D4).
+pub(super) async fn mail_keys(scope: &Scope, tenant: &Tenant, id: TenantId, found: &Dereferenced) -> Result<(), Failure> {
+    let context = &scope.context;
+    let now = context.clock.now();
+    let lives = match build::keeps_mail(&tenant.spec, found) {
+        Some(policy) => {
+            retention_policy::mail_hours(policy, &context.keyring.wal_window().await.map_err(Failure::Keyring)?)
+        }
+        None => 0,
+    };
+    context.keyring.provide_mail(id, now, lives).await.map_err(Failure::Keyring)?;
+    if tenant.spec.logging.is_some() {
+        let keys = context.keyring.erase_mail(id).await.map_err(Failure::Keyring)?;
+        if keys > 0 {
+            let gone = Gone { items: keys, tenants: 1 };
+            let noted = journal::append(&context.pool, What::Keys, Class::Mail.as_str(), copenhagen_day(now), gone).await;
+            noted.map_err(|error| Failure::Retention(retention::Error::Store(error)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Empties what was made for a Tenant whose account is erased, though the resource is still applied: no key and no password
+/// outlives it (A6). The hollow objects go with the resource.
+pub(super) async fn empty(scope: &Scope, tenant: &Tenant) -> Result<(), Failure> {
+    let Scope { world, context } = scope;
+    let (name, namespace) = (tenant.name_any(), &world.namespace);
+    let child = labels::child("sender", &name);
+    let applier = Applier { client: &context.client, namespace, manager: MANAGER };
+    let parts = Parts { tenant, name, namespace, workloads: &context.workloads, replicas: 0 };
+    if let Some(live) = world.get(&world.children.deployments, &child) {
+        applier.apply(Some(&*live), &parts.deployment()).await.map_err(Failure::Apply)?;
+    }
+    if let Some(live) = world.get(&world.children.secrets, &child) {
+        applier.apply(Some(&*live), &parts.secret(Data::new())).await.map_err(Failure::Apply)?;
+    }
+    applier.delete(world.get(&world.children.budgets, &child).as_deref()).await.map_err(Failure::Apply)?;
+    api_key::empty(scope, tenant).await
 }
 
 /// Brings what is logged already in line with the policy, and says on which day the account is erased, if it has ended.

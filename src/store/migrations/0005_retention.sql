@@ -28,7 +28,10 @@ create table erasure_journal (
 -- The one row of the last run.
 create table retention_run (
     only_one    boolean primary key default true check (only_one),
-    at          timestamptz not null
+    at          timestamptz not null,                    -- the last one that began
+    done_at     timestamptz,                             -- the last one that did all it had to
+    caught_up   integer not null default 0,              -- turns of the day that were caught up when some were missed last
+    caught_up_at timestamptz                             --   and when that was
 );
 
 select isolate('retention');
@@ -57,13 +60,27 @@ begin
     insert into erasure_journal values (made.*);
 end $$;
 
--- A run has taken place. False: it was before the last one, so time has gone back.
-create function retention_ran() returns boolean
+-- A run begins. False: it is before the last one, so time has gone back. Clocks of two machines may differ a little.
+create function retention_begins(moment timestamptz) returns boolean
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 begin
-    insert into retention_run (at) values (now())
-    on conflict (only_one) do update set at = now() where retention_run.at <= now();
+    insert into retention_run (at) values (moment)
+    on conflict (only_one) do update set at = moment where retention_run.at <= moment + interval '2 minutes';
     return found;
+end $$;
+
+-- It has done all it had to. Turns of the day that came an hour late or more were missed: how many it has caught up.
+create function retention_done(moment timestamptz) returns integer
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    missed integer;
+begin
+    select ((moment - interval '1 hour') at time zone 'Europe/Copenhagen')::date - (done_at at time zone 'Europe/Copenhagen')::date
+    into missed from retention_run;
+    missed := greatest(coalesce(missed, 0), 0);
+    update retention_run set done_at = moment, caught_up = case when missed > 0 then missed else caught_up end,
+        caught_up_at = case when missed > 0 then moment else caught_up_at end;
+    return missed;
 end $$;
 
 -- Days of the log whose partitions can go: no key of them is left (`living` is the first day that has one), they are older
@@ -81,7 +98,7 @@ begin
         order by p.at, p.relname;
 end $$;
 
--- Takes a day's partition out of its table. The old day itself is locked first: whoever may still be at work on it is a vacuum,
+-- Takes the partition of a day, hour or month out of its table. The old day itself is locked first: whoever may still be at work on it is a vacuum,
 -- which gives way to one that waits for a second. For the table as a whole it waits a moment only, and whoever comes meanwhile
 -- waits no longer.
 create function detach_day(partition text) returns void
@@ -90,7 +107,7 @@ declare
     parent text;
 begin
     select p.relname into parent from pg_inherits i join pg_class p on p.oid = i.inhparent
-    where i.inhrelid = to_regclass(quote_ident(partition)) and p.relname in ('message_log', 'message_part', 'inbound');
+    where i.inhrelid = to_regclass(quote_ident(partition)) and p.relname in ('message_log', 'message_part', 'inbound', 'mail_copy', 'usage');
     if parent is not null then
         execute format('lock table %I in access exclusive mode', partition);
         perform set_config('lock_timeout', '300ms', true);
@@ -106,7 +123,7 @@ declare
 begin
     select greatest(reltuples, 0)::bigint into believed from pg_class
     where oid = to_regclass(quote_ident(partition)) and not relispartition and relkind = 'r'
-      and relname ~ '^(message_log|message_part|inbound)_[0-9]{8}$';
+      and relname ~ '^(message_log|message_part|inbound|mail_copy|usage)_[0-9]+$';
     if believed is not null then
         execute format('drop table %I', partition);
     end if;
@@ -142,21 +159,28 @@ begin
 end $$;
 
 -- Forces an end on messages whose key must be gone tomorrow: scheduled or held for too long. Those in a flight are about to end
--- by themselves. A bounded number at once; how many, and of how many tenants.
+-- by themselves, unless nobody is there to do it: on the day of the key they end too, as of unknown fate, and are not billed. A
+-- bounded number at once; how many, and of how many tenants.
 create function expire_queue(today date, most integer, out removed bigint, out tenants bigint)
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 begin
-    with due as materialized (
-        select tenant_id, message_id from queue q
-        where case when queue_key ~ '^queue/[0-9]{4}-[0-9]{2}-[0-9]{2}/' then split_part(queue_key, '/', 2)::date <= today + 1 end
-          and not exists (select from flight f where f.tenant_id = q.tenant_id and q.message_id = any (f.message_ids))
-        limit most
+    with waiting as materialized (
+        select q.tenant_id, q.message_id, w.gone_on,
+               exists (select from flight f where f.tenant_id = q.tenant_id and q.message_id = any (f.message_ids)) as flies
+        from queue q, lateral (
+            select case when q.queue_key ~ '^queue/[0-9]{4}-[0-9]{2}-[0-9]{2}/' then split_part(q.queue_key, '/', 2)::date end
+        ) as w (gone_on)
+        where w.gone_on <= today + 1
+    ), due as materialized (
+        select tenant_id, message_id, flies from waiting where not flies or gone_on <= today limit most
     ), gone as (
-        delete from queue q using due where q.tenant_id = due.tenant_id and q.message_id = due.message_id returning q.*
+        delete from queue q using due where q.tenant_id = due.tenant_id and q.message_id = due.message_id returning q.*, due.flies
     ), logged as (
         insert into message_log (tenant_id, message_id, day, batch_id, state, error, parts, amount, final_at, log_key, entry,
                                  number_hash)
-        select tenant_id, message_id, day, batch_id, 5, -1, parts, amount, now(), log_key, entry, number_hash from gone
+        select tenant_id, message_id, day, batch_id, case when flies then 8 else 5 end, -1, parts, amount, now(), log_key, entry,
+               number_hash
+        from gone
         returning tenant_id
     )
     select count(*), count(distinct tenant_id) into removed, tenants from logged;
@@ -175,7 +199,7 @@ begin
     if not found then
         return null;
     end if;
-    foreach held in array array['queue', 'flight', 'message_log', 'message_part', 'inbound', 'idempotency', 'quota', 'price', 'api_key',
+    foreach held in array array['queue', 'flight', 'message_log', 'message_part', 'inbound', 'mail_copy', 'idempotency', 'quota', 'price', 'api_key',
         'route_share', 'inbound_number', 'public_key', 'enforcement', 'in_force', 'retention', 'sender_epoch', 'login'] loop
         execute format('delete from %I where tenant_id = $1', held) using tenant;
         get diagnostics gone = row_count;
@@ -189,5 +213,5 @@ begin
 end $$;
 
 grant execute on function erase_account(bigint, date) to budstikke_operator;
-grant execute on function journal_append(text, text, date, bigint, bigint), retention_ran(), expirable_days(date, date),
+grant execute on function journal_append(text, text, date, bigint, bigint), retention_begins(timestamptz), retention_done(timestamptz), expirable_days(date, date),
     detach_day(text), drop_day(text), purge_kept(date, integer), expire_queue(date, integer) to budstikke_operator;

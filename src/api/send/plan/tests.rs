@@ -85,16 +85,44 @@ fn validity_counts_from_the_time_of_sending() {
     assert_eq!(past.send_at, None, "a time that has passed is now");
 }
 
+/// Until when a message of now ends, or the words of the refusal; `validity` of two days.
+fn ends(log_days: u16, send_at: Option<&str>) -> Result<String, String> {
+    let account = Account { log_days, ..account() };
+    let request = serde_json::json!({"to": "20123456", "text": "Hej", "sendAt": send_at});
+    let planned = plan(&serde_json::from_value(request).expect("a request"), &account, now());
+    planned.map(|plan| plan.expires_at.to_string()).map_err(|problem| match problem {
+        Problem::Invalid { path: "sendAt", code: "too_far_ahead", detail } => detail,
+        other => panic!("{other:?}"),
+    })
+}
+
 #[test]
-fn a_message_may_not_outlive_its_log() {
-    let mut account = account();
-    account.log_days = 5;
-    let json = r#"{"to": "20123456", "text": "Hej", "sendAt": "2026-03-13T12:00:00Z"}"#;
-    let request = serde_json::from_str(json).expect("json");
-    let refused = plan(&request, &account, now()).expect_err("the key of its entry would be gone");
-    assert!(matches!(refused, Problem::Invalid { path: "sendAt", .. }));
-    account.log_days = 0;
-    assert!(plan(&request, &account, now()).is_ok(), "where nothing is logged, nothing is outlived");
+fn a_message_may_not_outlive_its_log_and_hears_the_latest_time() {
+    // Accepted on 10 March, so the log's key of 5 days goes with 15 March in Copenhagen.
+    let outlives = |latest| format!("at the latest {latest}: with this validity a later message would outlive what the account keeps of it");
+    assert_eq!(ends(5, Some("2026-03-13T12:00:00Z")), Err(outlives("2026-03-12T23:00:00Z")));
+    assert_eq!(ends(5, Some("2026-03-12T23:00:00Z")).as_deref(), Ok("2026-03-14T23:00:00Z"));
+    assert_eq!(ends(5, Some("2026-03-12T23:00:01Z")), Err(outlives("2026-03-12T23:00:00Z")));
+    // The day on which clocks are set forward has 23 hours.
+    assert_eq!(ends(20, Some("2026-03-28T12:00:00Z")), Err(outlives("2026-03-27T22:00:00Z")));
+    let shorter = ends(1, Some("2026-03-10T13:00:00Z")).expect_err("its log is gone tomorrow");
+    assert!(shorter.ends_with("write a shorter `validity`, or send it now"), "{shorter}");
+    assert_eq!(ends(1, None).as_deref(), Ok("2026-03-12T12:00:00Z"), "one that is sent now goes, though history forgets it");
+    assert_eq!(ends(0, Some("2026-04-09T11:00:00Z")).as_deref(), Ok("2026-04-11T11:00:00Z"), "nothing is logged");
+    let month = ends(0, Some("2026-04-10T12:00:00Z")).expect_err("more than a month");
+    assert_eq!(month, "at the latest 2026-04-09T12:00:00Z: a message may be sent 30 days ahead");
+}
+
+#[test]
+fn a_key_that_goes_earlier_than_the_policy_says_bounds_a_message() {
+    let scheduled = r#"{"to": "20123456", "text": "Hej", "sendAt": "2026-03-20T12:00:00Z"}"#;
+    let bound = |json, key| planned(json).and_then(|mut plan| plan.bound(now(), key, None).map(|()| plan.expires_at.to_string()));
+    assert_eq!(bound(scheduled, "queue/2026-04-18/2026-03-10").expect("in time"), "2026-03-22T12:00:00Z");
+    let refused = bound(scheduled, "queue/2026-03-19/2026-03-10").expect_err("its key goes the day before");
+    let Problem::Invalid { detail, .. } = refused else { panic!("{refused:?}") };
+    assert!(detail.starts_with("at the latest 2026-03-15T23:00:00Z"), "{detail}");
+    let at_once = r#"{"to": "20123456", "text": "Hej"}"#;
+    assert_eq!(bound(at_once, "queue/2026-03-13/2026-03-10").expect("it ends earlier"), "2026-03-11T23:00:00Z");
 }
 
 #[test]
