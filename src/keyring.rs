@@ -169,7 +169,10 @@ impl Keyring {
     ) -> Result<Vec<PublicDay>, Error> {
         let days: Vec<Date> = from.series(jiff::Span::new().days(1)).take_while(|day| *day <= to).collect();
         let present = sql::present(&self.pool, tenant, from, to).await.map_err(Error::LookUp)?;
-        if !present.repeat || !present.missing(&days, log_days).is_empty() || !present.surplus(&days, log_days).is_empty() {
+        if !present.repeat
+            || !present.missing(&days, log_days).is_empty()
+            || !present.surplus(&days, log_days).is_empty()
+        {
             self.make_missing(tenant, &days, log_days).await?;
         }
         sql::public_days(&self.pool, tenant, from, to).await.map_err(Error::LookUp)

@@ -113,7 +113,8 @@ mod tests {
         // What `log.keep.months` counts as (the operator's `log_days`): the shortest that so many months can be.
         for (months, days) in [(1, 28), (2, 59), (3, 89)] {
             let lengths = self::days().map(|day| (day, day.saturating_add(i32::from(months as i8).months())));
-            let lengths: Vec<u32> = lengths.map(|(day, end)| u32::try_from((end - day).get_days()).expect("days")).collect();
+            let lengths: Vec<u32> =
+                lengths.map(|(day, end)| u32::try_from((end - day).get_days()).expect("days")).collect();
             assert_eq!(lengths.iter().min(), Some(&days), "{months} months");
         }
         for (day, three_months) in [
@@ -136,7 +137,10 @@ mod tests {
                     let unreadable = (lives + backup_hours) * 3600 + wal_seconds + DESTRUCTION_SECONDS;
                     let promise = 24 * 3600 * keep_days;
                     if lives > 0 {
-                        assert!((promise - 3600 + 1..=promise).contains(&unreadable), "{keep_days} {backup_hours} {wal_seconds}");
+                        assert!(
+                            (promise - 3600 + 1..=promise).contains(&unreadable),
+                            "{keep_days} {backup_hours} {wal_seconds}"
+                        );
                     } else {
                         assert!(unreadable > promise - 3600, "{keep_days} {backup_hours} {wal_seconds}");
                     }

@@ -5,6 +5,7 @@ mod deletion;
 mod healing;
 mod leaders;
 mod provisioning;
+mod retention;
 mod routes;
 mod scene;
 mod suspension;

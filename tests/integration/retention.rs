@@ -16,6 +16,10 @@ use uuid::Uuid;
 
 use crate::support::postgres::Databases;
 
+mod clocks;
+mod mail;
+mod waiting;
+
 const KEK: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// A clock that stands where a test put it.
@@ -76,12 +80,26 @@ impl World {
 
     /// The operator as it starts on this day at noon, beside servers whose clocks were left behind.
     async fn run(&self, day: Date) -> Result<Run, Error> {
-        let now = noon(day);
+        self.run_at(noon(day)).await
+    }
+
+    /// The same at a moment.
+    async fn run_at(&self, now: Timestamp) -> Result<Run, Error> {
         let servers = store::clock(&self.pool).await.expect("a time");
         Expiry::new(self.pool.clone(), Arc::clone(&self.keyring), Arc::new(At(now)))
             .ahead(now.duration_since(servers))
             .run()
             .await
+    }
+
+    fn pool_of_api(&self) -> PgPool {
+        self.databases.data.pool("budstikke_api")
+    }
+
+    /// The keyring as a process that has just started sees it.
+    fn fresh_keyring(&self) -> Keyring {
+        let pool = keyring::connect(&self.databases.keyring.dsn("budstikke_api"), 1, "test");
+        Keyring::open(pool, Kek::parse(KEK).expect("a key"))
     }
 
     async fn count(&self, query: &'static str) -> i64 {
@@ -95,6 +113,10 @@ impl World {
     async fn log_partitions(&self) -> i64 {
         self.count("select count(*) from pg_class where relname like 'message\\_log\\_2%' and relkind = 'r'").await
     }
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a timestamp")
 }
 
 fn noon(day: Date) -> Timestamp {
@@ -168,33 +190,6 @@ async fn what_is_under_way_keeps_its_stub_until_it_is_final() {
 }
 
 #[tokio::test]
-async fn what_waits_too_long_is_ended_before_its_key_goes() {
-    let world = World::new().await;
-    partitions::ensure(&world.owner, DAY).await.expect("partitions");
-    world.keyring.provide(world.tenant, DAY, DAY, 89).await.expect("keys");
-    let key = world.keyring.queue_key(world.tenant, DAY).await.expect("a key").name().to_owned();
-    let id = MessageId::new(noon(DAY)).0;
-    sqlx::query(
-        "insert into queue (tenant_id, message_id, batch_id, state, day, expires_at, parts, amount, queue_key, body)
-         values ($1, $2, $2, 1, $3, now(), 1, 0, $4, '\\x00')",
-    )
-    .bind(world.tenant.0)
-    .bind(id)
-    .bind(DAY.to_sqlx() as SqlDate)
-    .bind(key)
-    .execute(&world.owner)
-    .await
-    .expect("held");
-    let last = DAY.saturating_add(36.days());
-    assert_eq!(world.run(last).await.expect("run").messages, 0);
-    let run = world.run(last.saturating_add(1.day())).await.expect("run");
-    assert_eq!(run.messages, 1);
-    world.keyring.queue_key(world.tenant, DAY).await.expect("its key is there until the day after");
-    assert_eq!(world.count("select count(*) from queue").await, 0);
-    assert_eq!(world.count("select count(*) from message_log where state = 5 and error = -1").await, 1);
-}
-
-#[tokio::test]
 async fn a_shortened_policy_waits_a_day_or_for_the_owners_word() {
     let world = World::new().await;
     world.log(world.tenant, DAY, 89, 3).await;
@@ -236,6 +231,9 @@ async fn an_account_that_has_ended_is_erased_on_its_day_and_what_was_billed_stay
             .await
             .expect("billed");
     }
+    let mine = mail::copy(&world, world.tenant, noon(day), 71, b"mail").await;
+    mail::copy(&world, other, noon(last), 71, b"mail").await;
+    assert_eq!(mail::read(&world, world.tenant, mine).await.as_deref(), Some(b"mail".as_slice()));
     world.databases.sender_login(world.tenant).await;
     store::erase_on(&world.pool, world.tenant, Some(last)).await.expect("it has ended");
     assert_eq!(world.run(last.saturating_sub(1.day())).await.expect("run").accounts, 0);
@@ -268,7 +266,7 @@ async fn an_account_that_has_ended_is_erased_on_its_day_and_what_was_billed_stay
         .await
         .expect("roles");
     assert_eq!(roles, 0, "nobody can log in for it");
-    for table in ["key", "lasting_key", "wrapping_key"] {
+    for table in ["key", "hour_key", "lasting_key", "wrapping_key"] {
         let query = format!("select array_agg(distinct tenant_id) from keyring.{table}");
         let tenants: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
             .fetch_one(&world.databases.keyring.pool("budstikke_owner"))
@@ -277,6 +275,7 @@ async fn an_account_that_has_ended_is_erased_on_its_day_and_what_was_billed_stay
         assert_eq!(tenants, [other.0], "{table}");
     }
     world.keyring.log_key(other, day).await.expect("another's can be read");
+    assert_eq!(budstikke::store::mail::list(&world.pool_of_api(), other, 9).await.expect("listed").len(), 1);
     assert_eq!(world.run(last).await.expect("again").accounts, 0);
 }
 
@@ -292,9 +291,10 @@ async fn nothing_goes_while_a_clock_cannot_be_trusted() {
     assert_eq!(world.logged().await, 1);
 
     world.run(DAY).await.expect("a run");
-    sqlx::query("update retention_run set at = now() + interval '1 hour'").execute(&world.owner).await.expect("set");
+    let later = noon(DAY).saturating_add(SignedDuration::from_hours(1)).expect("near");
+    world.run_at(later).await.expect("a run");
     assert!(matches!(world.run(DAY).await, Err(Error::Back)), "the last run was later than now");
-    sqlx::query("update retention_run set at = now()").execute(&world.owner).await.expect("set");
+    world.run_at(later).await.expect("a run");
 
     // A clock that is set while the operator runs.
     let clock = Arc::new(std::sync::Mutex::new(noon(DAY)));
@@ -311,6 +311,7 @@ async fn nothing_goes_while_a_clock_cannot_be_trusted() {
     }
     let servers = store::clock(&world.pool).await.expect("a time");
     let ahead = noon(DAY).duration_since(servers);
+    sqlx::query("delete from retention_run").execute(&world.owner).await.expect("forgotten");
     let mut expiry =
         Expiry::new(world.pool.clone(), Arc::clone(&world.keyring), Arc::new(Set(Arc::clone(&clock)))).ahead(ahead);
     expiry.run().await.expect("a run");

@@ -9,8 +9,8 @@ use super::{AcceptedRecipient, EncodingChoice, RefusedRecipient, SendAnswer, Sen
 use crate::api::problem::Problem;
 use crate::domain::content::Body;
 use crate::domain::{
-    BatchId, Encoding, MessageId, MessageState, MilliOre, Msisdn, Parts, SenderId, copenhagen_day, copenhagen_midnight, period,
-    text,
+    BatchId, Encoding, MessageId, MessageState, MilliOre, Msisdn, Parts, SenderId, copenhagen_day, copenhagen_midnight,
+    period, text,
 };
 use crate::store::credentials::Account;
 

@@ -258,7 +258,9 @@ mod tests {
             spec
         };
         let proof = ran(5, WalWindow::Bounded(4_200));
-        for (spec, left) in [(with(3, 24), (1, 22)), (with(3, 69), (0, 1)), (with(1, 21), (0, 1)), (with(0, 71), (0, 0))] {
+        for (spec, left) in
+            [(with(3, 24), (1, 22)), (with(3, 69), (0, 1)), (with(1, 21), (0, 1)), (with(0, 71), (0, 0))]
+        {
             assert!(proof.compliant(&spec, now()).is_some_and(|verdict| verdict.holds));
             let mail = proof.classes(&spec).pop().expect("classes");
             assert_eq!((mail.class.as_str(), mail.days, mail.hours), ("mail", left.0, Some(left.1)));
@@ -266,7 +268,11 @@ mod tests {
         for spec in [with(3, 70), with(1, 22)] {
             let verdict = proof.compliant(&spec, now()).expect("known");
             let numbers = format!("the {} hours of `backups.keyringKeepHours`", spec.backups.keyring_keep_hours);
-            assert!(!verdict.holds && verdict.message.contains(&numbers) && verdict.message.contains("4200 s"), "{}", verdict.message);
+            assert!(
+                !verdict.holds && verdict.message.contains(&numbers) && verdict.message.contains("4200 s"),
+                "{}",
+                verdict.message
+            );
         }
     }
 

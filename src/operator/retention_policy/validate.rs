@@ -88,7 +88,8 @@ mod tests {
     fn a_log_is_gone_from_everywhere_by_the_end_of_its_last_day_whatever_the_calendar() {
         let hours = |count: i64| jiff::SignedDuration::from_hours(count);
         // The longest log that counts as kept, and a run that comes as late as is still shown as kept.
-        let after = jiff::SignedDuration::from_secs(super::super::proof::WAL_SECONDS).checked_add(hours(1)).expect("short");
+        let after =
+            jiff::SignedDuration::from_secs(super::super::proof::WAL_SECONDS).checked_add(hours(1)).expect("short");
         let days = date(2025, 1, 1).series(1.day()).take_while(|day| *day < date(2029, 1, 1));
         for day in days {
             for keyring_hours in [0, 1, 23, 24, 25, 47, 48, 49, 71] {

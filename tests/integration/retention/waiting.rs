@@ -1,0 +1,118 @@
+//! Messages that wait: none needs a key after its date (D2).
+use budstikke::domain::{LocalError, MessageState};
+
+use super::*;
+
+/// A message accepted on a day that waits: for its time, or held.
+async fn waits(world: &World, day: Date, log_days: u32, state: MessageState) -> Uuid {
+    partitions::ensure(&world.owner, day).await.expect("partitions");
+    world.keyring.provide(world.tenant, day, day, log_days).await.expect("keys");
+    let key = world.keyring.queue_key(world.tenant, day).await.expect("a key").name().to_owned();
+    let log_key = match log_days {
+        0 => None,
+        _ => Some(world.keyring.log_key(world.tenant, day).await.expect("a key").name().to_owned()),
+    };
+    let id = MessageId::new(noon(day)).0;
+    sqlx::query(
+        "insert into queue (tenant_id, message_id, batch_id, state, day, not_before, expires_at, parts, amount, queue_key, body,
+                            log_key, entry)
+         values ($1, $2, $2, $3, $4, '2100-01-01', '2100-01-01', 1, 0, $5, '\\x00', $6, case when $6 is not null then '\\x00'::bytea end)",
+    )
+    .bind(world.tenant.0)
+    .bind(id)
+    .bind(state.code())
+    .bind(day.to_sqlx() as SqlDate)
+    .bind(key)
+    .bind(log_key)
+    .execute(&world.owner)
+    .await
+    .expect("accepted");
+    id
+}
+
+/// How a message ended; `None` while it waits.
+async fn end(world: &World, id: Uuid) -> Option<(i16, Option<i32>)> {
+    let logged =
+        sqlx::query_as("select state, error from message_log where message_id = $1 and final_at is not null").bind(id);
+    let logged = logged.fetch_optional(&world.owner).await.expect("looked up");
+    let waiting: bool = sqlx::query_scalar("select exists (select from queue where message_id = $1)")
+        .bind(id)
+        .fetch_one(&world.owner)
+        .await
+        .expect("looked up");
+    assert_ne!(waiting, logged.is_some(), "it is in one of the two");
+    logged
+}
+
+const EXPIRED: Option<(i16, Option<i32>)> = Some((MessageState::Expired as i16, Some(LocalError::TooLate as i32)));
+
+#[tokio::test]
+async fn what_waits_too_long_is_ended_before_its_key_goes() {
+    let world = World::new().await;
+    let held = waits(&world, DAY, 89, MessageState::Held).await;
+    let scheduled = waits(&world, DAY, 89, MessageState::Queued).await;
+    let last = DAY.saturating_add(37.days());
+    assert_eq!(world.run(last).await.expect("run").messages, 0);
+    let last = last.saturating_add(1.day());
+    assert_eq!(world.run(last).await.expect("run").messages, 2);
+    assert_eq!((end(&world, held).await, end(&world, scheduled).await), (EXPIRED, EXPIRED));
+    world.fresh_keyring().queue_key(world.tenant, DAY).await.expect("its key is there until the day after");
+    world.run(last.saturating_add(1.day())).await.expect("run");
+    let missing = world.fresh_keyring().queue_key(world.tenant, DAY).await;
+    assert!(matches!(missing, Err(KeyError::KeyMissing { .. })));
+}
+
+#[tokio::test]
+async fn it_is_ended_with_the_beginning_of_the_day_also_when_clocks_change() {
+    let world = World::new().await;
+    // Their keys go on 29 March and on 1 November: they are ended on days of 23 and 25 hours.
+    for (gone_on, before, begins) in [
+        (date(2027, 3, 29), "2027-03-27T22:59:59Z", "2027-03-27T23:00:00Z"),
+        (date(2027, 11, 1), "2027-10-30T21:59:59Z", "2027-10-30T22:00:00Z"),
+    ] {
+        let id = waits(&world, gone_on.saturating_sub(39.days()), 89, MessageState::Held).await;
+        world.run_at(at(before)).await.expect("run");
+        assert_eq!(end(&world, id).await, None, "{before}");
+        world.run_at(at(begins)).await.expect("run");
+        assert_eq!(end(&world, id).await, EXPIRED, "{begins}");
+    }
+}
+
+#[tokio::test]
+async fn what_flew_when_its_sender_went_for_good_ends_as_of_unknown_fate() {
+    let world = World::new().await;
+    let id = waits(&world, DAY, 89, MessageState::Queued).await;
+    sqlx::query("insert into flight (tenant_id, flight_id, epoch, route_id, message_ids) values ($1, gen_random_uuid(), 1, 1, array[$2])")
+        .bind(world.tenant.0)
+        .bind(id)
+        .execute(&world.owner)
+        .await
+        .expect("in flight");
+    let last = DAY.saturating_add(38.days());
+    world.run(last).await.expect("run");
+    assert_eq!(end(&world, id).await, None, "its sender may be about to end it");
+    world.run(last.saturating_add(1.day())).await.expect("run");
+    assert_eq!(end(&world, id).await, Some((MessageState::Unknown as i16, Some(LocalError::TooLate as i32))));
+    assert_eq!(world.count("select count(*) from usage").await, 0, "what nobody knows of is not billed");
+    world.run(last.saturating_add(60.days())).await.expect("run");
+    assert_eq!(world.logged().await, 0, "nothing keeps its day from going");
+}
+
+#[tokio::test]
+async fn a_policy_that_is_shortened_leaves_what_is_scheduled_its_key_and_its_end() {
+    let world = World::new().await;
+    let id = waits(&world, DAY, 89, MessageState::Queued).await;
+    store::keep(&world.pool, world.tenant, Kept { days: 89, shortened_at: None }).await.expect("kept");
+    let today = DAY.saturating_add(20.days());
+    let shorter = Wanted { days: 10, opted_out: false, confirmed_before: Some(today) };
+    let step = shortened::follow(&world.pool, &world.keyring, world.tenant, shorter, noon(today), today).await;
+    assert!(matches!(step.expect("followed"), Step::Erase(..)));
+    world.run(today).await.expect("run");
+    assert_eq!(end(&world, id).await, None, "it is still to be sent");
+    let fresh = world.fresh_keyring();
+    fresh.queue_key(world.tenant, DAY).await.expect("and its sender can read it");
+    assert!(matches!(fresh.log_key(world.tenant, DAY).await, Err(KeyError::KeyMissing { .. })), "history cannot");
+    world.run(DAY.saturating_add(38.days())).await.expect("run");
+    assert_eq!(world.count("select count(*) from queue").await, 0);
+    assert_eq!(world.logged().await, 0, "it has ended, and is older than the log is kept now");
+}
