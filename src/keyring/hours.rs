@@ -19,14 +19,15 @@ const LATE_SECONDS: i64 = 600;
 impl Keyring {
     /// Makes what is missing of a tenant's keys for copies of mail: one for each hour from `now` to [`HOURS_AHEAD`] later, each to
     /// be destroyed `lives` hours after its hour began; without `lives` none, and none is left of hours to come. Idempotent; two at
-    /// once make one key. This hour's key keeps the time it was made with; later ones are made anew where `lives` has changed.
+    /// once make one key. This hour's key keeps the time it was made with; later ones are made anew where `lives` has changed. Whether
+    /// any was made.
     ///
     /// # Errors
     /// [`Error::KeyMissing`] before [`Keyring::provide`] gave the tenant a wrapping key; else when the keyring does not answer.
-    pub async fn provide_mail(&self, tenant: TenantId, now: Timestamp, lives: u32) -> Result<(), Error> {
+    pub async fn provide_mail(&self, tenant: TenantId, now: Timestamp, lives: u32) -> Result<bool, Error> {
         let this = Hour::of(now);
         if Wanted::of(&present(&self.pool, tenant, this).await.map_err(Error::LookUp)?, this, lives).is_nothing() {
-            return Ok(());
+            return Ok(false);
         }
         let mut transaction = self.pool.begin().await.map_err(Error::Store)?;
         sql::lock(&mut transaction, tenant).await.map_err(Error::Store)?;
@@ -46,7 +47,8 @@ impl Keyring {
             make_room(&mut *transaction, &made).await.map_err(Error::Store)?;
             insert(&mut *transaction, tenant, &made).await.map_err(Error::Store)?;
         }
-        transaction.commit().await.map_err(Error::Store)
+        transaction.commit().await.map_err(Error::Store)?;
+        Ok(!made.is_empty())
     }
 
     /// The key that copies of mail made at `at` are sealed with.

@@ -1,7 +1,7 @@
 //! Why a reconciliation failed. The variant is the metric's label; what is wrong with an object itself is no failure
 //! but a condition.
 use crate::crd::conditions::reasons;
-use crate::store::{accounts, logins, routes, upstream_reports};
+use crate::store::{accounts, logins, partitions, routes, upstream_reports};
 
 /// Why a reconciliation failed.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,9 @@ pub(super) enum Failure {
     /// What is logged could not be brought in line with the policy.
     #[error(transparent)]
     Retention(crate::retention::Error),
+    /// There is no room for copies of mail.
+    #[error(transparent)]
+    Partitions(partitions::Error),
     /// A certificate could not be issued.
     #[error(transparent)]
     Certificate(crate::pki::Error),
@@ -79,6 +82,7 @@ impl Failure {
             Self::Login(_) => "login",
             Self::Keyring(_) => "keyring",
             Self::Retention(_) => "retention",
+            Self::Partitions(_) => "partitions",
             Self::Certificate(_) => "certificate",
             Self::Random => "random",
             Self::Serialize { .. } => "serialize",

@@ -30,9 +30,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
 }
 
 async fn once(context: &Context) -> Result<(), partitions::Error> {
-    let now = context.clock.now();
-    partitions::ensure_mail(&context.pool, now, partitions::HOURS_AHEAD).await?;
-    let made = partitions::ensure(&context.pool, copenhagen_day(now)).await?;
+    let made = partitions::ensure(&context.pool, copenhagen_day(context.clock.now())).await?;
     if !made.is_empty() {
         tracing::info!(?made, "made partitions");
     }

@@ -39,15 +39,15 @@ pub async fn ensure(pool: &PgPool, today: Date) -> Result<Vec<String>, Error> {
     made.fetch_all(pool).await.map_err(Error::Make)
 }
 
-/// Makes the partitions of copies of mail until `hours` after `now`, where they are missing; how many.
+/// Makes the partitions of copies of mail for the next [`HOURS_AHEAD`] full hours, where they are missing; how many.
 ///
 /// # Errors
 /// When the database says no.
-pub async fn ensure_mail(pool: &PgPool, now: Timestamp, hours: u32) -> Result<i64, Error> {
+pub async fn ensure_mail(pool: &PgPool, now: Timestamp) -> Result<i64, Error> {
     let made = sqlx::query_scalar!(
         r#"select ensure_mail_partitions($1, $2) as "made!""#,
-        now.to_sqlx() as jiff_sqlx::Timestamp,
-        Hour::of(now).plus(hours).begins().to_sqlx() as jiff_sqlx::Timestamp,
+        Hour::of(now).plus(1).begins().to_sqlx() as jiff_sqlx::Timestamp,
+        Hour::of(now).plus(HOURS_AHEAD).begins().to_sqlx() as jiff_sqlx::Timestamp,
     );
     made.fetch_one(pool).await.map_err(Error::Make)
 }

@@ -59,6 +59,8 @@ impl Scene {
         let scene = Self { databases, owner, ours, theirs, our_route, their_route };
         // Logins first: they come with rows of their own.
         scene.sender().await;
+        let hours = "select ensure_mail_partitions(now(), now() + interval '1 hour')";
+        sqlx::query(hours).execute(&scene.owner).await.expect("room for copies of mail");
         for table in scene.tables("relkind in ('r', 'p') and not relispartition").await {
             for (tenant, route) in [(ours, our_route), (theirs, their_route)] {
                 scene.fill(&table, tenant, route).await;

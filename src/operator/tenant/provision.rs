@@ -24,6 +24,7 @@ use crate::pki::{Leaf, sender_of};
 use crate::retention::shortened::{self, Step, Wanted};
 use crate::store::accounts;
 use crate::store::logins::Holder;
+use crate::store::partitions;
 use crate::store::retention::Gone;
 use crate::store::retention::journal::{self, What};
 use crate::{retention, store};
@@ -55,7 +56,9 @@ pub(super) async fn mail_keys(
         }
         None => 0,
     };
-    context.keyring.provide_mail(id, now, lives).await.map_err(Failure::Keyring)?;
+    if context.keyring.provide_mail(id, now, lives).await.map_err(Failure::Keyring)? {
+        partitions::ensure_mail(&context.pool, now).await.map_err(Failure::Partitions)?;
+    }
     if tenant.spec.logging.is_some() {
         let keys = context.keyring.erase_mail(id).await.map_err(Failure::Keyring)?;
         if keys > 0 {

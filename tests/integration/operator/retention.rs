@@ -63,7 +63,7 @@ async fn keys_for_copies_of_mail_are_made_for_those_who_use_mail_and_log() {
     scene
         .until("partitions of the coming hours", || async {
             let made: i64 = sqlx::query_scalar(room).fetch_one(&scene.pool()).await.expect("counted");
-            (made > 120).then_some(())
+            (made >= 120).then_some(())
         })
         .await;
 

@@ -14,7 +14,7 @@ pub(super) async fn copy(world: &World, tenant: TenantId, now: Timestamp, lives:
     let day = budstikke::domain::copenhagen_day(now);
     world.keyring.provide(tenant, day, day, 28).await.expect("keys");
     world.keyring.provide_mail(tenant, now, lives).await.expect("keys of the hours");
-    partitions::ensure_mail(&world.pool, now, partitions::HOURS_AHEAD).await.expect("partitions");
+    partitions::ensure_mail(&world.pool, now).await.expect("partitions");
     let key = world.fresh_keyring().mail_key(tenant, now).await.expect("this hour's");
     mail::put(&world.pool_of_api(), &key, now, Kind::Raw, Direction::ToSms, content).await.expect("put")
 }
