@@ -28,6 +28,8 @@ enum Role {
     Bootstrap(crate::operator::bootstrap::Args),
     /// Check that nothing was changed in the erasure journal or taken out of it.
     Journal(crate::retention::audit::Args),
+    /// Tell what a restore has lost and what waits since, and release it.
+    Restored(crate::retention::release::Args),
     /// Print the custom resource definitions as YAML.
     Crd,
     /// Print the OpenAPI document of the REST API as JSON.
@@ -87,15 +89,15 @@ fn serve(role: Role) -> anyhow::Result<()> {
             Role::Bootstrap(args) => crate::operator::bootstrap::run(args).await?,
             #[cfg(feature = "simulate")]
             Role::Simulate(args) => crate::simulator::run(args).await?,
-            Role::Journal(args) => {
-                let found = crate::retention::audit::run(args).await?;
-                #[expect(clippy::print_stdout, reason = "this command's result is its output")]
-                {
-                    println!("{found}");
-                }
-            }
+            Role::Journal(args) => say(&crate::retention::audit::run(args).await?),
+            Role::Restored(args) => say(&crate::retention::release::run(args).await?),
             Role::Crd | Role::Openapi => {}
         }
         Ok(())
     })
+}
+
+#[expect(clippy::print_stdout, reason = "this command's result is its output")]
+fn say(found: &str) {
+    println!("{found}");
 }

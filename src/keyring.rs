@@ -8,6 +8,7 @@ mod cache;
 mod destruction;
 mod hours;
 mod kek;
+pub mod marks;
 pub mod seal;
 mod sql;
 #[cfg(test)]
@@ -75,6 +76,9 @@ pub enum Error {
     /// Keys that must be gone are not.
     #[error("destroy keys: {0}")]
     Destroy(#[source] sqlx::Error),
+    /// The mark of how far the data has come was not kept.
+    #[error("keep the data's mark: {0}")]
+    Mark(#[source] sqlx::Error),
     /// It was never made, or it is destroyed. For the day's own keys this means that the operator is away for too long:
     /// nothing is accepted then.
     #[error("tenant {tenant} has no {} key for this", class.as_str())]
@@ -183,6 +187,7 @@ impl Keyring {
         let (Some(first), Some(last)) = (days.first(), days.last()) else { return Ok(()) };
         let mut transaction = self.pool.begin().await.map_err(Error::Store)?;
         sql::lock(&mut transaction, tenant).await.map_err(Error::Store)?;
+        let restores = sql::restores(&mut transaction).await.map_err(Error::Store)?;
         let wrapping = match sql::wrapping(&mut *transaction, tenant).await.map_err(Error::LookUp)? {
             Some(wrapped) => self.unwrap_wrapping(tenant, &wrapped)?,
             None => {
@@ -200,7 +205,7 @@ impl Keyring {
         }
         let missing = present.missing(days, log_days);
         for key in &missing {
-            made.push(sql::NewKey::make(tenant, key, &wrapping)?);
+            made.push(sql::NewKey::make(tenant, key, &wrapping, restores)?);
         }
         let replaced = missing.iter().filter(|key| key.replaces).map(|key| (key.class, key.day));
         let unused: Vec<_> = replaced.chain(present.surplus(days, log_days)).collect();

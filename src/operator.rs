@@ -34,6 +34,7 @@ mod metrics;
 mod midnight;
 mod network;
 mod pods;
+mod restored;
 mod retention_policy;
 mod rollout;
 mod route;
@@ -51,7 +52,7 @@ use std::time::Duration;
 use kube::Client;
 use kube_lease_manager::LeaseManagerError;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -224,6 +225,8 @@ fn context(args: &Args, client: &Client) -> Result<Context, Error> {
         pool: store::connect(&data, 10, "budstikke-operator"),
         keyring: Arc::new(Keyring::open(keyring::connect(&keys, 5, "budstikke-operator"), kek)),
         retention: watch::Sender::default(),
+        closed_since: watch::Sender::default(),
+        expire_now: Notify::new(),
         authority,
         database: DataInstance::read(&file("database/operator-url"))?,
         workloads: Workloads::of(args),

@@ -13,10 +13,13 @@ use sqlx::PgPool;
 
 use crate::domain::{Clock, copenhagen_day};
 use crate::keyring::{self, Keyring, WalWindow};
+use crate::store::installation;
 use crate::store::retention::journal::{self, What};
 use crate::store::retention::{self as store, Gone};
 
 pub mod audit;
+pub mod release;
+pub mod restored;
 pub mod shortened;
 
 /// By how much clocks may differ, and time may seem to jump.
@@ -31,6 +34,9 @@ pub enum Error {
     /// The data instance did not do it.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// It did not tell whether it was restored, or not do what follows from it.
+    #[error(transparent)]
+    Installation(#[from] installation::Error),
     /// The clocks of this machine and of the two servers do not agree.
     #[error(
         "nothing is destroyed while clocks disagree: the {server}'s differs from this machine's by {by} s. Set them right."
@@ -115,6 +121,11 @@ impl Expiry {
     /// When a clock cannot be trusted: then nothing was destroyed. When a database does not answer: then what could be done
     /// was done, and the next run goes on.
     pub async fn run(&mut self) -> Result<Run, Error> {
+        // What a restore has brought back goes by no clock.
+        if !restored::look(&self.pool, &self.keyring).await?.erased_again {
+            let (keys, rows) = restored::erase_again(&self.pool, &self.keyring).await?;
+            tracing::info!(keys, rows, "what a restore has brought back is erased again");
+        }
         let now = self.clock.now();
         self.look(now)?;
         let servers = [("data instance", store::clock(&self.pool).await?), ("keyring", self.keyring.clock().await?)];
@@ -135,6 +146,7 @@ impl Expiry {
         self.note(What::Entries, "log", today, entries).await?;
         // A day that others are at work on goes by the next run.
         let partitions = dropped?;
+        restored::mark(&self.pool, &self.keyring).await?;
         let wal = self.keyring.wal_window().await?;
         let caught_up = store::done(&self.pool, now).await?;
         let (entries, messages) = (entries.items, messages.items);

@@ -6,6 +6,7 @@ pub mod claim;
 pub mod credentials;
 pub mod history;
 pub mod inbound;
+pub mod installation;
 pub mod logins;
 pub mod mail;
 pub mod migrate;

@@ -159,6 +159,8 @@ fn local_error(error: LocalError) -> &'static str {
         LocalError::TooLate => "its validity ended before it could be sent",
         LocalError::Unreadable => "it could not be put into the form that the upstream takes",
         LocalError::NoRoute => "no route of the account carries its number or sender id",
+        LocalError::Restored => "the service was restored from a backup: whether it was sent is not known",
+        LocalError::KeyLost => "the service was restored from a backup: it cannot be read any more",
     }
 }
 

@@ -97,6 +97,8 @@ pub mod reasons {
     pub const UPSTREAM_UNAVAILABLE: &str = "UpstreamUnavailable";
     /// The route is closed by its maintenance (its spec says so).
     pub const MAINTENANCE: &str = "Maintenance";
+    /// A database was restored: nothing is sent until its owner releases the queue.
+    pub const RESTORED: &str = "Restored";
     /// The database cannot be reached.
     pub const DATABASE_UNAVAILABLE: &str = "DatabaseUnavailable";
     /// What must be gone is not, or is not known to be.

@@ -59,6 +59,10 @@ pub enum LocalError {
     Unreadable = -2,
     /// No route of the tenant carries its number.
     NoRoute = -3,
+    /// It was in a queue that was restored, and may have been sent after the backup: its owner had it ended.
+    Restored = -4,
+    /// Its key was lost with a restored keyring.
+    KeyLost = -5,
 }
 
 impl LocalError {
@@ -71,6 +75,8 @@ impl LocalError {
     /// The error behind a stored number; `None` for an upstream's own.
     #[must_use]
     pub fn from_code(code: i32) -> Option<Self> {
-        [Self::TooLate, Self::Unreadable, Self::NoRoute].into_iter().find(|error| error.code() == code)
+        [Self::TooLate, Self::Unreadable, Self::NoRoute, Self::Restored, Self::KeyLost]
+            .into_iter()
+            .find(|error| error.code() == code)
     }
 }

@@ -36,10 +36,11 @@ impl Keyring {
         let wrapping = self.unwrap_wrapping(tenant, &wrapped.ok_or(Error::KeyMissing { tenant, class })?)?;
         let wanted = Wanted::of(&present(&mut *transaction, tenant, this).await.map_err(Error::LookUp)?, this, lives);
         withdraw(&mut *transaction, tenant, &wanted.unused).await.map_err(Error::Store)?;
+        let restores = sql::restores(&mut transaction).await.map_err(Error::Store)?;
         let mut made = Vec::new();
         for hour in &wanted.missing {
             let (hour, gone_at) = (*hour, hour.plus(lives));
-            let name = format!("{}/{gone_at}/{hour}", class.as_str());
+            let name = sql::name(class, gone_at, hour, restores);
             let wrapped = wrapping.wrap(tenant, class, &name, &fresh()?).map_err(|_| Error::Make)?;
             made.push(NewKey { hour, gone_at, name, wrapped });
         }

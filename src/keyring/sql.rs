@@ -1,5 +1,6 @@
 //! The keyring's rows.
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
 
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
@@ -69,10 +70,15 @@ pub(super) struct NewKey {
 }
 
 impl NewKey {
-    /// A fresh key, wrapped. Its name begins with the date on which it must be gone.
-    pub(super) fn make(tenant: TenantId, missing: &Missing, wrapping: &WrappingKey) -> Result<Self, Error> {
+    /// A fresh key, wrapped.
+    pub(super) fn make(
+        tenant: TenantId,
+        missing: &Missing,
+        wrapping: &WrappingKey,
+        restores: i32,
+    ) -> Result<Self, Error> {
         let Missing { class, day: usable_from, gone_on, .. } = *missing;
-        let name = format!("{}/{gone_on}/{usable_from}", class.as_str());
+        let name = name(class, gone_on, usable_from, restores);
         let bytes = fresh()?;
         let public = match class {
             Class::Inbound => {
@@ -100,6 +106,18 @@ pub(super) fn lasting(
 /// One creator at a time for a tenant, until the transaction ends.
 pub(super) async fn lock(db: &mut PgConnection, tenant: TenantId) -> sqlx::Result<()> {
     sqlx::query!("select pg_advisory_xact_lock($1)", tenant.0).execute(db).await.map(|_| ())
+}
+
+/// What a key is called: first when it must be gone, last how often the keyring was restored, where it was. So a name is never
+/// given twice, also where a key was lost.
+pub(super) fn name(class: Class, gone: impl Display, from: impl Display, restores: i32) -> String {
+    let name = format!("{}/{gone}/{from}", class.as_str());
+    if restores > 0 { format!("{name}/{restores}") } else { name }
+}
+
+/// How often the keyring was restored.
+pub(super) async fn restores(db: &mut PgConnection) -> sqlx::Result<i32> {
+    sqlx::query_scalar!(r#"select keyring.restores() as "restores!""#).fetch_one(db).await
 }
 
 pub(super) async fn wrapping(db: impl PgExecutor<'_>, tenant: TenantId) -> sqlx::Result<Option<Vec<u8>>> {

@@ -2,10 +2,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use sqlx::PgPool;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use url::Url;
 
 use super::backoff::Backoff;
@@ -24,6 +25,10 @@ pub(super) struct Context {
     pub(super) keyring: Arc<Keyring>,
     /// How the last run of retention went.
     pub(super) retention: watch::Sender<Last>,
+    /// Since when sending is closed, because a database was restored.
+    pub(super) closed_since: watch::Sender<Option<Timestamp>>,
+    /// What must be gone is looked at now.
+    pub(super) expire_now: Notify,
     pub(super) authority: Authority,
     pub(super) database: DataInstance,
     pub(super) workloads: Workloads,

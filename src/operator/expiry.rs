@@ -54,6 +54,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => return,
+            () = context.expire_now.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

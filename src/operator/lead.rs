@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::controller::{Scope, run};
 use super::world::World;
-use super::{Args, expiry, maintenance, route, vanished};
+use super::{Args, expiry, maintenance, restored, route, vanished};
 use crate::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
 
 /// What has begun may take this long to end.
@@ -19,11 +19,14 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub(super) async fn lead(context: &Arc<Context>, worlds: &[Arc<World>], args: &Arc<Args>, stop: CancellationToken) {
     context.metrics.leading.set(1);
     let mut tasks = JoinSet::new();
+    // First: an account or a key that is made in a restored database may be another's.
+    restored::look(context).await;
     for world in worlds {
         tasks.spawn(serve(Arc::clone(context), Arc::clone(world), Arc::clone(args), stop.clone()));
     }
     tasks.spawn(maintenance::run(Arc::clone(context), stop.clone()));
     tasks.spawn(expiry::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(restored::run(Arc::clone(context), worlds.to_vec(), Arc::clone(args), stop.clone()));
     tasks.spawn(route::follow_upstreams(Arc::clone(context), worlds.to_vec(), stop.clone()));
     tracing::info!("leading");
     stop.cancelled().await;

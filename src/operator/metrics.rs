@@ -38,6 +38,8 @@ pub(super) struct Metrics {
     pub(super) retention_ran: Gauge,
     /// 1 while nothing is destroyed, since no clock can be trusted.
     pub(super) retention_held: Gauge,
+    /// 1 while nobody sends, since a database was restored.
+    pub(super) sending_closed: Gauge,
 }
 
 impl Default for Metrics {
@@ -53,6 +55,7 @@ impl Default for Metrics {
             leading: Gauge::default(),
             retention_ran: Gauge::default(),
             retention_held: Gauge::default(),
+            sending_closed: Gauge::default(),
         }
     }
 }
@@ -83,6 +86,11 @@ impl Metrics {
             "retention_held",
             "1 while nothing is destroyed since a clock cannot be trusted. Alert at once",
             self.retention_held.clone(),
+        );
+        registry.register(
+            "sending_closed",
+            "1 while nobody sends since a database was restored. Alert at once",
+            self.sending_closed.clone(),
         );
     }
 

@@ -21,7 +21,7 @@ use self::validate::Judgement;
 use super::conditions::{Standing, Verdict, conditions};
 use super::controller::{Controlled, Scope};
 use super::failure::Failure;
-use super::{midnight, status};
+use super::{midnight, restored, status};
 use crate::crd::conditions::{reasons, types};
 use crate::crd::tenant::{RouteStatus, SenderStatus};
 use crate::crd::values::Day;
@@ -56,6 +56,9 @@ impl Tenant {
         }
         let found = dereference::dereference(scope, self, tenant).await?;
         let mut judgement = validate::validate(&self.spec, &found, today);
+        if judgement.closed.is_none() && scope.context.closed_since.borrow().is_some() {
+            judgement.active = Verdict::no(types::ACTIVE, reasons::RESTORED, restored::TODO);
+        }
         let mut wait = midnight::until_next(scope.context.clock.now());
         if let Some(orders) = build::orders(self, &found, &judgement, today) {
             let written = accounts::write(&scope.context.pool, tenant, &orders.borrow(self.uid().as_deref()))

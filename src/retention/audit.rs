@@ -1,7 +1,7 @@
 //! `budstikke journal`: checks the erasure journal, for auditors.
 use std::path::PathBuf;
 
-use crate::store::retention::journal::{self, Checked};
+use crate::store::retention::journal::{self, Checked, Restores};
 use crate::store::{self, Dsn, DsnError};
 
 /// Where the journal is.
@@ -36,7 +36,12 @@ pub async fn run(args: Args) -> Result<String, Error> {
     match journal::check(&pool).await.map_err(Error::Read)? {
         Checked::Whole { entries: 0, .. } => Ok("the journal is whole: nothing was erased yet".to_owned()),
         Checked::Whole { entries, newest } => {
-            Ok(format!("the journal is whole: {entries} entries, the newest with the hash {newest}"))
+            let whole = format!("the journal is whole: {entries} entries, the newest with the hash {newest}");
+            let Restores { times, entries } = journal::restores(&pool).await.map_err(Error::Read)?;
+            Ok(match times {
+                0 => whole,
+                _ => format!("{whole}; restored {times} times, by which at least {entries} entries were lost"),
+            })
         }
         Checked::Broken { entry } => Err(Error::Broken(entry)),
     }

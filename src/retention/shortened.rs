@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use super::Error;
 use crate::domain::TenantId;
 use crate::keyring::{Class, Keyring};
+use crate::store::installation::{self, Erasure};
 use crate::store::retention::journal::{self, What};
 use crate::store::retention::{self as store, Gone, Kept};
 
@@ -74,6 +75,9 @@ pub async fn follow(
                 // Today's inbound comes in under a key of today.
                 let until = if class == Class::Inbound { first.min(today) } else { first };
                 let keys = keyring.erase(tenant, class, until).await?;
+                // The keyring has noted it with the keys; it is in both for the day on which either is restored.
+                let erased = Erasure { tenant, class: class.as_str().to_owned(), before: until, at: now };
+                installation::note(pool, &erased).await?;
                 if keys > 0 {
                     let gone = Gone { items: keys, tenants: 1 };
                     journal::append(pool, What::Keys, class.as_str(), today, gone).await?;

@@ -14,6 +14,7 @@ mod manifests;
 mod migrate;
 mod operator;
 mod receipts;
+mod restored;
 mod retention;
 mod sender;
 mod support;

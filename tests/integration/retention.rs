@@ -258,7 +258,7 @@ async fn an_account_that_has_ended_is_erased_on_its_day_and_what_was_billed_stay
             left.push(table);
         }
     }
-    assert_eq!(left, ["tenant", "usage"]);
+    assert_eq!(left, ["erasure", "tenant", "usage"]);
     let role = format!("bst_{}", world.tenant);
     let roles: i64 = sqlx::query_scalar("select count(*) from pg_roles where rolname = $1")
         .bind(role)

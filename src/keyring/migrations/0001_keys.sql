@@ -125,6 +125,8 @@ begin
     -- Whoever makes keys of this tenant waits.
     perform pg_advisory_xact_lock(tenant);
     lock table key in access exclusive mode;
+    -- With the keys, so that a copy has both or neither (0003).
+    insert into erasure (tenant_id, class, before) values (tenant, of_class, erase_keys.before) on conflict do nothing;
     -- Listed first: a table that is being read cannot be written anew.
     foreach partition in array array(
         select distinct key_partition(k.gone_on) from key k
@@ -145,6 +147,9 @@ declare
 begin
     perform pg_advisory_xact_lock(tenant);
     lock table key, hour_key, lasting_key, wrapping_key in access exclusive mode;
+    insert into erasure (tenant_id, class, before)
+    select tenant, 'account', (now() at time zone 'Europe/Copenhagen')::date
+    where not exists (select from erasure e where e.tenant_id = tenant and e.class = 'account');
     for partition in
         select inhrelid::regclass from pg_inherits
         where inhparent in ('key'::regclass, 'hour_key'::regclass, 'lasting_key'::regclass, 'wrapping_key'::regclass)

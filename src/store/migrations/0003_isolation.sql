@@ -164,14 +164,15 @@ begin atomic
     where tenant_id = current_tenant() and epoch = held;
 end;
 
--- Whether a sender may claim: it is the newest of its tenant, and the tenant may send. What this says stays so until the
+-- Whether a sender may claim: it is the newest of its tenant, the tenant may send, and so may the installation (0007). What this says stays so until the
 -- transaction ends: a newer sender and a suspension wait for it. (A lock needs more than the sender's right to read.)
 create function sender_gate(held bigint, out may_send boolean, out crash_policy text, out newest boolean)
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
     own constant bigint := current_tenant();
 begin
-    select e.may_send, e.crash_policy into may_send, crash_policy from enforcement e where e.tenant_id = own for share;
+    select e.may_send and sending_open(), e.crash_policy into may_send, crash_policy
+    from enforcement e where e.tenant_id = own for share;
     perform from sender_epoch p where p.tenant_id = own and p.epoch = held for share;
     newest := found;
 end $$;

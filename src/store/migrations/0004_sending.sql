@@ -10,6 +10,9 @@ language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
     own constant bigint := current_tenant();
 begin
+    if not sending_open() then
+        raise exception 'sending is closed' using errcode = '55000';
+    end if;
     perform from sender_epoch where tenant_id = own and epoch = held for share;
     if not found then
         return;

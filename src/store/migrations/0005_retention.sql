@@ -16,7 +16,7 @@ alter table tenant add column erase_on date;
 create table erasure_journal (
     entry       bigint primary key,                      -- 1, 2, 3, …
     at          timestamptz not null,
-    what        text not null,                           -- 'keys', 'partition', 'entries', 'messages', 'account'
+    what        text not null,                           -- 'keys', 'partition', 'entries', 'messages', 'account', 'restore', 'release'
     class       text not null,
     due         date not null,                           -- the day whose start was the latest moment for it
     items       bigint not null,
@@ -199,6 +199,8 @@ begin
     if not found then
         return null;
     end if;
+    -- For the day on which this database is restored (0007).
+    insert into erasure (tenant_id, class, before) values (tenant, 'account', today) on conflict do nothing;
     foreach held in array array['queue', 'flight', 'message_log', 'message_part', 'inbound', 'mail_copy', 'idempotency', 'quota', 'price', 'api_key',
         'route_share', 'inbound_number', 'public_key', 'enforcement', 'in_force', 'retention', 'sender_epoch', 'login'] loop
         execute format('delete from %I where tenant_id = $1', held) using tenant;

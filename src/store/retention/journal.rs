@@ -24,6 +24,10 @@ pub enum What {
     Messages,
     /// An account.
     Account,
+    /// Nothing: a database was restored, and with it the journal lost entries.
+    Restore,
+    /// Messages that were in a queue that was restored.
+    Release,
 }
 
 impl What {
@@ -36,6 +40,8 @@ impl What {
             Self::Entries => "entries",
             Self::Messages => "messages",
             Self::Account => "account",
+            Self::Restore => "restore",
+            Self::Release => "release",
         }
     }
 }
@@ -70,6 +76,27 @@ pub async fn totals(pool: &PgPool) -> Result<Vec<(String, i64)>, Error> {
     );
     let rows = rows.fetch_all(pool).await.map_err(Error::Journal)?;
     Ok(rows.into_iter().map(|row| (row.what, row.items)).collect())
+}
+
+/// What the journal tells of restores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restores {
+    /// How many.
+    pub times: i64,
+    /// How many entries were lost by them, at least.
+    pub entries: i64,
+}
+
+/// What the journal tells of restores.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn restores(pool: &PgPool) -> Result<Restores, Error> {
+    let row = sqlx::query!(
+        r#"select count(*) as "times!", coalesce(sum(items), 0)::bigint as "entries!" from erasure_journal where what = 'restore'"#
+    );
+    let row = row.fetch_one(pool).await.map_err(Error::Journal)?;
+    Ok(Restores { times: row.times, entries: row.entries })
 }
 
 /// What came of checking the journal.

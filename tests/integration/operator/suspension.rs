@@ -1,5 +1,6 @@
 //! A suspended tenant neither accepts nor sends, at once; its pods follow.
 use budstikke::crd::{RetentionPolicy, Tenant};
+use budstikke::store::installation::{self, Queued};
 use budstikke::store::{self, Dsn};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
@@ -97,4 +98,26 @@ async fn a_sender_that_keeps_its_gate_open_is_shut_out() {
     scene.change::<Tenant>("acme", json!({"spec": {"suspension": {"reason": "spam"}}})).await;
     scene.enforces("acme", false, Some("suspended")).await;
     assert!(sqlx::query("select 1").execute(&mut *claim).await.is_err(), "its session was ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_is_told_until_it_is_released() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let _operator = scene.operator("one");
+    scene.pods_come("connector-main").await;
+    scene.tenant_says("acme", "Active", "True", "Sending").await;
+
+    // As the operator does when it finds one.
+    sqlx::query("select close_sending(1, 'data', now(), now(), 0, 0, 0, 0)")
+        .execute(&scene.pool())
+        .await
+        .expect("closed");
+    let message = scene.tenant_says("acme", "Active", "False", "Restored").await;
+    assert!(message.contains("budstikke restored"), "{message}");
+    scene.tenant_says("acme", "Ready", "True", "Succeeded").await;
+    let released = || async { installation::release(&scene.pool(), Queued::Send, &[]).await.ok()? };
+    scene.until("what was erased is erased again", released).await;
+    scene.tenant_says("acme", "Active", "True", "Sending").await;
 }

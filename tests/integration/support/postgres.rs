@@ -243,6 +243,85 @@ impl Database {
         server.launch();
         server.answers().await;
     }
+
+    /// Copies the files of the stopped server and starts it again: where the copy is.
+    #[allow(dead_code, reason = "the benches restore nothing")]
+    pub(crate) async fn snapshot(&mut self) -> PathBuf {
+        let ServerRef::Own(server) = &mut self.server else { panic!("other tests use this instance too") };
+        server.stop("fast");
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let copy = server.directory.join(format!("snapshot-{number}"));
+        copy_files(&server.directory.join("data"), &copy);
+        server.launch();
+        server.answers().await;
+        copy
+    }
+
+    /// Puts a snapshot in the place of what the server has now; on another timeline, as what restores from an archive does, or on
+    /// the same, as a volume that is put back.
+    #[allow(dead_code, reason = "the benches restore nothing")]
+    pub(crate) async fn restore(&mut self, snapshot: &Path, other_timeline: bool) {
+        let ServerRef::Own(server) = &mut self.server else { panic!("other tests use this instance too") };
+        server.stop("immediate");
+        let data = server.directory.join("data");
+        std::fs::remove_dir_all(&data).expect("remove the files");
+        copy_files(snapshot, &data);
+        if other_timeline {
+            std::fs::write(data.join("standby.signal"), "").expect("begin as a standby");
+        }
+        server.launch();
+        server.answers().await;
+        if other_timeline {
+            server.promote();
+        }
+    }
+
+    /// A standby that streams, and that every commit waits for.
+    #[allow(dead_code, reason = "the benches have none")]
+    pub(crate) async fn standby(&self) -> Standby {
+        let primary = self.server();
+        let directory = directory(&format!("{}-standby", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let copied = unprivileged(&tool("pg_basebackup"))
+            .args(["-U", "postgres", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-h"])
+            .arg(&primary.directory)
+            .arg("-D")
+            .arg(directory.join("data"))
+            .env("PGPASSWORD", PASSWORD)
+            .current_dir("/")
+            .status();
+        assert!(copied.expect("run pg_basebackup").success(), "copy the primary");
+        let mut standby = Server { directory, settings: primary.settings.clone(), keeper: None };
+        standby.launch();
+        standby.answers().await;
+        let mut superuser = primary.superuser().await.expect("connect as superuser");
+        for statement in ["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"] {
+            sqlx::query(statement).execute(&mut superuser).await.expect("wait for the standby");
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let synchronous = "select exists (select from pg_stat_replication where sync_state = 'sync')
+                           and current_setting('synchronous_standby_names') = '*'";
+        while !sqlx::query_scalar::<_, bool>(synchronous).fetch_one(&mut superuser).await.expect("an answer") {
+            assert!(Instant::now() < deadline, "the standby does not follow");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Standby(standby)
+    }
+
+    /// The primary dies and its standby takes over.
+    #[allow(dead_code, reason = "the benches have none")]
+    pub(crate) fn fail_over(&mut self, Standby(standby): Standby) {
+        self.kill();
+        standby.promote();
+        self.server = ServerRef::Own(standby);
+    }
+}
+
+/// A server that may take over.
+pub(crate) struct Standby(Server);
+
+fn copy_files(from: &Path, to: &Path) {
+    let copied = unprivileged(Path::new("cp")).arg("-R").arg(from).arg(to).status();
+    assert!(copied.expect("run cp").success(), "copy {}", from.display());
 }
 
 /// A server process and its directory.
@@ -330,6 +409,16 @@ impl Server {
             keeper.stdin.take().expect("a pipe").write_all(b"keep\n").expect("keep the directory");
             keeper.wait().expect("the keeper ends");
         }
+    }
+
+    fn promote(&self) {
+        let promoted = unprivileged(&tool("pg_ctl"))
+            .args(["promote", "-w", "-D"])
+            .arg(self.directory.join("data"))
+            .current_dir("/")
+            .stdout(Stdio::null())
+            .status();
+        assert!(promoted.expect("run pg_ctl").success(), "promote the server");
     }
 
     fn url(&self, login: &str, database: &str) -> String {
