@@ -29,7 +29,7 @@ pub use metrics::Metrics;
 pub use router::router;
 
 use crate::domain::{Clock, SystemClock, load_numbering_plans};
-use crate::keyring::{self, Kek, KekError, Keyring};
+use crate::keyring::{self, Kek, KekArgs, KekError, Keyring};
 use crate::store::accept::Acceptor;
 use crate::store::wake::Waker;
 use crate::telemetry::health::{self, Ready};
@@ -44,9 +44,9 @@ pub struct Args {
     /// File with the URL of the keyring's instance.
     #[arg(long, env = "BUDSTIKKE_KEYRING_URL_FILE")]
     keyring_url_file: PathBuf,
-    /// File with the key-encryption key.
-    #[arg(long, env = "BUDSTIKKE_KEK_FILE")]
-    kek_file: PathBuf,
+    /// Where the key-encryption key is.
+    #[command(flatten)]
+    kek: KekArgs,
     /// Directory with tls.crt and tls.key; both may be renewed at any time.
     #[arg(long, env = "BUDSTIKKE_TLS_DIR", default_value = "/etc/budstikke/tls")]
     tls_dir: PathBuf,
@@ -146,7 +146,7 @@ impl Shared {
 pub async fn run(args: Args) -> Result<(), Error> {
     let database = store::Dsn::read(&args.database_url_file).map_err(Error::ReadDsn)?;
     let keys = store::Dsn::read(&args.keyring_url_file).map_err(Error::ReadDsn)?;
-    let kek = Kek::read(&args.kek_file).map_err(Error::ReadKek)?;
+    let kek = Kek::read(&args.kek).map_err(Error::ReadKek)?;
     let certificates = config::watch::<server::Certificate>(args.tls_dir).map_err(Error::ReadCertificate)?;
     let first = certificates.borrow().server_config().map_err(Error::UseCertificate)?;
 

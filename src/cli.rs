@@ -26,6 +26,8 @@ enum Role {
     Migrate(crate::store::migrate::Args),
     /// Make passwords, certificates and the key-encryption key, once, where absent.
     Bootstrap(crate::operator::bootstrap::Args),
+    /// Give tenants other wrapping keys, and destroy the old ones.
+    Rotate(crate::operator::rotate::Args),
     /// Check that nothing was changed in the erasure journal or taken out of it.
     Journal(crate::retention::audit::Args),
     /// Tell what a restore has lost and what waits since, and release it.
@@ -89,6 +91,7 @@ fn serve(role: Role) -> anyhow::Result<()> {
             Role::Bootstrap(args) => crate::operator::bootstrap::run(args).await?,
             #[cfg(feature = "simulate")]
             Role::Simulate(args) => crate::simulator::run(args).await?,
+            Role::Rotate(args) => crate::operator::rotate::run(args).await?,
             Role::Journal(args) => say(&crate::retention::audit::run(args).await?),
             Role::Restored(args) => say(&crate::retention::release::run(args).await?),
             Role::Crd | Role::Openapi => {}

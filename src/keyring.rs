@@ -2,13 +2,16 @@
 //! of the data, backups included (D2, D3).
 //!
 //! A key-encryption key, which no database holds, wraps one wrapping key per tenant; that wraps the tenant's keys. Keys
-//! exist, and are on the standby, days before their first use: the operator makes them ([`Keyring::provide`]), everyone
-//! else only looks them up. What the keys do is in [`seal`], which the sender uses without a keyring.
+//! exist, and are on another machine, days before their first use: the operator makes them ([`Keyring::provide`]), everyone
+//! else only looks them up. What the keys do is in [`seal`], which the sender uses without a keyring; how the keys around
+//! them change is in `rotation`.
 mod cache;
 mod destruction;
 mod hours;
 mod kek;
 pub mod marks;
+mod rotation;
+mod safety;
 pub mod seal;
 mod sql;
 #[cfg(test)]
@@ -22,13 +25,15 @@ use sqlx::PgPool;
 use zeroize::Zeroizing;
 
 use self::cache::Cache;
+use self::kek::{Owner, Wrapped};
 use self::seal::{KEY_BYTES, KeyBytes, LogKey, MailKey, PrivateKey, QueueKey, RepeatKey, WrappingKey};
-use crate::domain::{Hour, TenantId};
+use crate::domain::{Hour, RouteId, TenantId};
 use crate::store::{self, Dsn};
 
 pub use self::destruction::{Destroyed, WalWindow};
 pub use self::hours::HOURS_AHEAD;
-pub use self::kek::{Kek, KekError};
+pub use self::kek::{GRACE_SECONDS, Kek, KekArgs, KekError, TransitArgs, TransitError, WrapError};
+pub use self::rotation::Rewrapped;
 
 /// What a key is for. Classes never open each other's ciphertexts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +61,11 @@ impl Class {
             Self::Mail => "mail",
             Self::Repeat => "repeat",
         }
+    }
+
+    /// The class of this name.
+    fn named(name: &str) -> Option<Self> {
+        [Self::Repeat, Self::Mail].into_iter().find(|class| class.as_str() == name).or_else(|| Self::of(name))
     }
 
     /// The class of this name, of those that have a key for each day.
@@ -96,6 +106,20 @@ pub enum Error {
         /// Of which class.
         class: Class,
     },
+    /// It is there, and not yet on another machine: it must not be used until it is.
+    #[error("the {} key of tenant {tenant} is not on the standby or in the archive yet", class.as_str())]
+    NotSafe {
+        /// Whose.
+        tenant: TenantId,
+        /// Of which class.
+        class: Class,
+    },
+    /// The key-encryption key did not wrap or unwrap.
+    #[error(transparent)]
+    Kek(WrapError),
+    /// Others changed the same keys again and again meanwhile.
+    #[error("the keys of tenant {0} changed meanwhile: try again")]
+    Changed(TenantId),
     /// The machine gave no random bytes, or refused a key.
     #[error("make a key")]
     Make,
@@ -124,7 +148,8 @@ pub fn connect(dsn: &Dsn, max_connections: u32, application_name: &str) -> PgPoo
 pub struct Keyring {
     pool: PgPool,
     kek: Kek,
-    wrapping: Cache<TenantId, WrappingKey>,
+    /// Each with what it was unwrapped from: used only as long as that is what is stored.
+    wrapping: Cache<TenantId, (Wrapped, WrappingKey)>,
     repeat: Cache<TenantId, RepeatKey>,
     queue_by_day: Cache<(TenantId, Date), QueueKey>,
     log_by_day: Cache<(TenantId, Date), LogKey>,
@@ -159,8 +184,9 @@ impl Keyring {
 
     /// Makes what is missing of a tenant's keys: one that recognises repeated calls, and for each day from `from`, which is
     /// today, to `to` (both included) a queue key, and a log key and an inbound key pair that must be gone `log_days` after
-    /// their day; without `log_days` no log key, and none is left of later days. Idempotent; two at once make one key. Today's keys keep the date they were made with; those of later days are
-    /// made anew where `log_days` has changed. Returns the public keys of these days.
+    /// their day; without `log_days` no log key, and none is left of later days. Idempotent; two at once make one key. Today's keys
+    /// keep the date they were made with; those of later days are made anew where `log_days` has changed. Returns the public keys
+    /// of these days that are safe to use.
     ///
     /// # Errors
     /// When the keyring does not answer or a key cannot be made; what was committed before is kept.
@@ -184,43 +210,77 @@ impl Keyring {
 
     /// Under the tenant's lock, so that a second creator finds what the first one made.
     async fn make_missing(&self, tenant: TenantId, days: &[Date], log_days: u32) -> Result<(), Error> {
-        let (Some(first), Some(last)) = (days.first(), days.last()) else { return Ok(()) };
-        let mut transaction = self.pool.begin().await.map_err(Error::Store)?;
-        sql::lock(&mut transaction, tenant).await.map_err(Error::Store)?;
-        let restores = sql::restores(&mut transaction).await.map_err(Error::Store)?;
-        let wrapping = match sql::wrapping(&mut *transaction, tenant).await.map_err(Error::LookUp)? {
-            Some(wrapped) => self.unwrap_wrapping(tenant, &wrapped)?,
+        for _ in 0..ATTEMPTS {
+            let (stored, wrapping) = self.ensure_wrapping(tenant).await?;
+            if self.make_under(tenant, days, log_days, &stored, &wrapping.1).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Changed(tenant))
+    }
+
+    /// The tenant's wrapping key; made where it is absent. Outside of any transaction: unwrapping may take a while.
+    async fn ensure_wrapping(&self, tenant: TenantId) -> Result<(Wrapped, Arc<(Wrapped, WrappingKey)>), Error> {
+        let stored = match sql::wrapping(&self.pool, tenant).await.map_err(Error::LookUp)? {
+            Some(stored) => stored,
             None => {
-                let bytes = fresh()?;
-                let wrapped = self.kek.wrap(tenant, &bytes).map_err(|_| Error::Make)?;
-                sql::insert_wrapping(&mut transaction, tenant, &wrapped).await.map_err(Error::Store)?;
-                WrappingKey::new(&bytes).map_err(|_| Error::Make)?
+                let wrapped = self.kek.wrap(Owner::Tenant(tenant), &fresh()?).await.map_err(Error::Kek)?;
+                sql::insert_wrapping(&self.pool, tenant, &wrapped).await.map_err(Error::Store)?
             }
         };
+        let wrapping = self.wrapping_of(tenant, &stored).await?;
+        Ok((stored, wrapping))
+    }
+
+    /// False where the wrapping key is another one by now.
+    async fn make_under(
+        &self,
+        tenant: TenantId,
+        days: &[Date],
+        log_days: u32,
+        stored: &Wrapped,
+        wrapping: &WrappingKey,
+    ) -> Result<bool, Error> {
+        let (Some(first), Some(last)) = (days.first(), days.last()) else { return Ok(true) };
+        let mut transaction = self.pool.begin().await.map_err(Error::Store)?;
+        sql::lock(&mut transaction, tenant).await.map_err(Error::Store)?;
+        if sql::wrapping(&mut *transaction, tenant).await.map_err(Error::LookUp)?.as_ref() != Some(stored) {
+            return Ok(false);
+        }
+        let restores = sql::restores(&mut transaction).await.map_err(Error::Store)?;
         let present = sql::present(&mut *transaction, tenant, *first, *last).await.map_err(Error::LookUp)?;
         let mut made = Vec::new();
         if !present.repeat {
-            let (name, wrapped) = sql::lasting(tenant, Class::Repeat, &wrapping)?;
+            let (name, wrapped) = sql::lasting(tenant, Class::Repeat, wrapping)?;
             sql::insert_lasting(&mut transaction, tenant, Class::Repeat, name, &wrapped).await.map_err(Error::Store)?;
         }
         let missing = present.missing(days, log_days);
         for key in &missing {
-            made.push(sql::NewKey::make(tenant, key, &wrapping, restores)?);
+            made.push(sql::NewKey::make(tenant, key, wrapping, restores)?);
         }
         let replaced = missing.iter().filter(|key| key.replaces).map(|key| (key.class, key.day));
         let unused: Vec<_> = replaced.chain(present.surplus(days, log_days)).collect();
         sql::withdraw(&mut transaction, tenant, &unused).await.map_err(Error::Store)?;
         sql::insert(&mut transaction, tenant, &made).await.map_err(Error::Store)?;
-        transaction.commit().await.map_err(Error::Store)
+        transaction.commit().await.map_err(Error::Store)?;
+        Ok(true)
     }
 
-    /// A key that is kept nowhere, since it can be made again: of the key-encryption key, for one purpose of what has
-    /// this id. Asks no database.
+    /// The key of a route, made at the first call; whoever comes second takes what the first one made. It stays the same
+    /// whatever is rotated around it: what it marked lives for days.
     ///
     /// # Errors
-    /// When the cipher refuses, which it has no reason to.
-    pub fn derive(&self, purpose: &str, id: i64) -> Result<KeyBytes, Error> {
-        self.kek.derive(purpose, id).map_err(|_| Error::Make)
+    /// When the keyring or the key-encryption key does not answer.
+    pub async fn route_key(&self, route: RouteId) -> Result<KeyBytes, Error> {
+        let owner = Owner::Route(route);
+        let stored = match sql::route_key(&self.pool, route).await.map_err(Error::LookUp)? {
+            Some(stored) => stored,
+            None => {
+                let wrapped = self.kek.wrap(owner, &fresh()?).await.map_err(Error::Kek)?;
+                sql::insert_route_key(&self.pool, route, &wrapped).await.map_err(Error::Store)?
+            }
+        };
+        self.kek.unwrap(owner, &stored).await.map_err(Error::Kek)
     }
 
     /// Whether keys can be looked up now: the instance answers, and its schema is there.
@@ -246,14 +306,16 @@ impl Keyring {
     /// The key that the full text of messages accepted on `day` is sealed with.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`] when the operator did not make it; else when the keyring does not answer.
+    /// [`Error::KeyMissing`] when the operator did not make it, [`Error::NotSafe`] while it is on one machine alone; else when
+    /// the keyring does not answer.
     pub async fn queue_key(&self, tenant: TenantId, day: Date) -> Result<Arc<QueueKey>, Error> {
         if let Some(key) = self.queue_by_day.get(&(tenant, day)) {
             return Ok(key);
         }
         let class = Class::Queue;
         let stored = sql::of_day(&self.pool, tenant, class, day).await.map_err(Error::LookUp)?;
-        let key = self.queue_key_of(tenant, stored).await?;
+        let (name, bytes) = self.unwrap_safe(tenant, class, stored).await?;
+        let key = QueueKey::new(tenant, &name, bytes).map_err(|_| Error::Unwrap { tenant, class })?;
         Ok(self.queue_by_day.put((tenant, day), Arc::new(key)))
     }
 
@@ -262,30 +324,27 @@ impl Keyring {
     /// # Errors
     /// When the keyring does not answer, or one does not open.
     pub async fn queue_keys(&self, tenant: TenantId, today: Date) -> Result<Vec<QueueKey>, Error> {
+        let class = Class::Queue;
         let mut keys = Vec::new();
-        for stored in sql::living(&self.pool, tenant, Class::Queue, today).await.map_err(Error::LookUp)? {
-            keys.push(self.queue_key_of(tenant, Some(stored)).await?);
+        for stored in sql::living(&self.pool, tenant, class, today).await.map_err(Error::LookUp)? {
+            let (name, bytes) = self.unwrap(tenant, class, Some(stored)).await?;
+            keys.push(QueueKey::new(tenant, &name, bytes).map_err(|_| Error::Unwrap { tenant, class })?);
         }
         Ok(keys)
-    }
-
-    async fn queue_key_of(&self, tenant: TenantId, stored: Option<sql::Stored>) -> Result<QueueKey, Error> {
-        let class = Class::Queue;
-        let (name, bytes) = self.unwrap(tenant, class, stored).await?;
-        QueueKey::new(tenant, &name, bytes).map_err(|_| Error::Unwrap { tenant, class })
     }
 
     /// The key that what is kept of messages accepted on `day` is sealed with.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`] when the operator did not make it; else when the keyring does not answer.
+    /// [`Error::KeyMissing`] when the operator did not make it, [`Error::NotSafe`] while it is on one machine alone; else when
+    /// the keyring does not answer.
     pub async fn log_key(&self, tenant: TenantId, day: Date) -> Result<Arc<LogKey>, Error> {
         if let Some(key) = self.log_by_day.get(&(tenant, day)) {
             return Ok(key);
         }
         let class = Class::Log;
         let stored = sql::of_day(&self.pool, tenant, class, day).await.map_err(Error::LookUp)?;
-        let (name, bytes) = self.unwrap(tenant, class, stored).await?;
+        let (name, bytes) = self.unwrap_safe(tenant, class, stored).await?;
         let key = LogKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?;
         Ok(self.log_by_day.put((tenant, day), Arc::new(key)))
     }
@@ -355,25 +414,43 @@ impl Keyring {
         stored: Option<sql::Stored>,
     ) -> Result<(String, KeyBytes), Error> {
         let stored = stored.ok_or(Error::KeyMissing { tenant, class })?;
-        let wrapping = match self.wrapping.get(&tenant) {
-            Some(key) => key,
-            None => {
-                let wrapped = sql::wrapping(&self.pool, tenant).await.map_err(Error::LookUp)?;
-                let wrapped = wrapped.ok_or(Error::KeyMissing { tenant, class })?;
-                self.wrapping.put(tenant, Arc::new(self.unwrap_wrapping(tenant, &wrapped)?))
-            }
-        };
+        let wrapping = self.wrapping_of(tenant, &stored.wrapping).await?;
         let bytes = wrapping
+            .1
             .unwrap(tenant, class, &stored.name, &stored.wrapped)
             .map_err(|_| Error::Unwrap { tenant, class })?;
         Ok((stored.name, bytes))
     }
 
-    fn unwrap_wrapping(&self, tenant: TenantId, wrapped: &[u8]) -> Result<WrappingKey, Error> {
-        let refused = |_| Error::Unwrap { tenant, class: Class::Queue };
-        WrappingKey::new(&self.kek.unwrap(tenant, wrapped).map_err(refused)?).map_err(|_| Error::Make)
+    /// As [`Keyring::unwrap`], a key that something is about to be sealed with: it must be safe.
+    async fn unwrap_safe(
+        &self,
+        tenant: TenantId,
+        class: Class,
+        stored: Option<sql::Stored>,
+    ) -> Result<(String, KeyBytes), Error> {
+        if stored.as_ref().is_some_and(|stored| !stored.safe) {
+            return Err(Error::NotSafe { tenant, class });
+        }
+        self.unwrap(tenant, class, stored).await
+    }
+
+    /// Unwraps the tenant's wrapping key, unless it was unwrapped from the very same a short while ago. What is stored is
+    /// always read together with the keys under it, so a rotation at the same time is never seen by half.
+    async fn wrapping_of(&self, tenant: TenantId, stored: &Wrapped) -> Result<Arc<(Wrapped, WrappingKey)>, Error> {
+        if let Some(known) = self.wrapping.get(&tenant)
+            && known.0 == *stored
+        {
+            return Ok(known);
+        }
+        let bytes = self.kek.unwrap(Owner::Tenant(tenant), stored).await.map_err(Error::Kek)?;
+        let key = WrappingKey::new(&bytes).map_err(|_| Error::Make)?;
+        Ok(self.wrapping.put(tenant, Arc::new((stored.clone(), key))))
     }
 }
+
+/// How often keys that others change at the same time are tried.
+const ATTEMPTS: u32 = 5;
 
 /// 32 random bytes.
 fn fresh() -> Result<KeyBytes, Error> {

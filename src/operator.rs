@@ -8,7 +8,7 @@
 //!
 //! | where | resources | verbs |
 //! |---|---|---|
-//! | its own namespace | `secrets` (bootstrap) | create; get of those it makes or is told of |
+//! | its own namespace | `secrets` (bootstrap) | create; get of those it makes or is told of; update of the key-encryption keys where another is wanted |
 //! | | `leases.coordination.k8s.io` | create; get, patch of its own |
 //! | | `events.events.k8s.io` | create, patch |
 //! | each served namespace | `tenants`, `smsroutes`, `retentionpolicies`, `billingplans` `.budstikke.dev` | get, list, watch |
@@ -37,6 +37,8 @@ mod pods;
 mod restored;
 mod retention_policy;
 mod rollout;
+pub mod rotate;
+mod rotation;
 mod route;
 mod status;
 mod tenant;
@@ -45,7 +47,7 @@ mod vanished;
 mod world;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +64,7 @@ use self::metrics::Metrics;
 use self::told::Told;
 use self::world::World;
 use crate::domain::{Secret, SystemClock};
-use crate::keyring::{self, Kek, KekError, Keyring};
+use crate::keyring::{self, Kek, KekArgs, KekError, Keyring};
 use crate::pki::Authority;
 use crate::store::{self, Dsn, DsnError};
 use crate::telemetry::health::{self, Ready};
@@ -85,6 +87,12 @@ pub struct Args {
     /// What bootstrap handed out: `ca/`, `kek/`, `database/` and `keyring/`.
     #[arg(long, env = "BUDSTIKKE_OUT", default_value = "/etc/budstikke")]
     pub files: PathBuf,
+    /// Where the key-encryption key is, beside what bootstrap handed out: the Secret itself, which learns of new keys.
+    #[command(flatten)]
+    pub kek: KekArgs,
+    /// Days after which a tenant's wrapping key is exchanged; 0: never.
+    #[arg(long, env = "BUDSTIKKE_WRAPPING_KEY_DAYS", default_value_t = 365)]
+    pub wrapping_key_days: u32,
     /// The image that senders and connectors run.
     #[arg(long, env = "BUDSTIKKE_IMAGE")]
     pub image: String,
@@ -217,13 +225,12 @@ fn context(args: &Args, client: &Client) -> Result<Context, Error> {
     let read =
         |name: &str| std::fs::read_to_string(file(name)).map_err(|source| Error::Read { path: file(name), source });
     let data = Dsn::read(&file("database/operator-url")).map_err(Error::Dsn)?;
-    let keys = Dsn::read(&file("keyring/operator-url")).map_err(Error::Dsn)?;
-    let kek = Kek::read(&file("kek/kek")).map_err(Error::Kek)?;
     let authority = Authority::load(&read("ca/ca.crt")?, &Secret::new(read("ca/ca.key")?)).map_err(Error::Authority)?;
     Ok(Context {
         client: client.clone(),
         pool: store::connect(&data, 10, "budstikke-operator"),
-        keyring: Arc::new(Keyring::open(keyring::connect(&keys, 5, "budstikke-operator"), kek)),
+        keyring: Arc::new(open_keyring(&args.files, &args.kek)?),
+        wrapping_key_days: args.wrapping_key_days,
         retention: watch::Sender::default(),
         closed_since: watch::Sender::default(),
         expire_now: Notify::new(),
@@ -237,6 +244,15 @@ fn context(args: &Args, client: &Client) -> Result<Context, Error> {
         clock: Arc::new(SystemClock),
         permits: Semaphore::new(args.concurrency.max(1)),
     })
+}
+
+/// The keyring, with the key-encryption keys that bootstrap handed out and those that the Secret has now.
+fn open_keyring(files: &Path, kek: &KekArgs) -> Result<Keyring, Error> {
+    let keys = Dsn::read(&files.join("keyring/operator-url")).map_err(Error::Dsn)?;
+    let mut kek = kek.clone();
+    kek.dirs.insert(0, files.join("kek"));
+    let kek = Kek::read(&kek).map_err(Error::Kek)?;
+    Ok(Keyring::open(keyring::connect(&keys, 5, "budstikke-operator"), kek))
 }
 
 /// Ready once a namespace was listed and the schema is recent enough, also on a stand-by. One namespace is enough: another

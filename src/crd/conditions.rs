@@ -99,6 +99,8 @@ pub mod reasons {
     pub const MAINTENANCE: &str = "Maintenance";
     /// A database was restored: nothing is sent until its owner releases the queue.
     pub const RESTORED: &str = "Restored";
+    /// The day's keys are not on another machine yet.
+    pub const KEYS_NOT_SAFE: &str = "KeysNotSafe";
     /// The database cannot be reached.
     pub const DATABASE_UNAVAILABLE: &str = "DatabaseUnavailable";
     /// What must be gone is not, or is not known to be.

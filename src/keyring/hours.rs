@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::PgExecutor;
 
-use super::seal::MailKey;
-use super::sql::{self, Stored};
-use super::{Class, Error, Keyring, Named, fresh};
+use super::kek::Wrapped;
+use super::seal::{MailKey, WrappingKey};
+use super::sql::{self, Row, Stored};
+use super::{ATTEMPTS, Class, Error, Keyring, Named, fresh};
 use crate::domain::{Hour, TenantId};
 
 /// Keys are made this many hours ahead: how long the operator may be away before nothing of mail is kept any more.
@@ -29,11 +30,33 @@ impl Keyring {
         if Wanted::of(&present(&self.pool, tenant, this).await.map_err(Error::LookUp)?, this, lives).is_nothing() {
             return Ok(false);
         }
+        for _ in 0..ATTEMPTS {
+            let stored = sql::wrapping(&self.pool, tenant).await.map_err(Error::LookUp)?;
+            let stored = stored.ok_or(Error::KeyMissing { tenant, class: Class::Mail })?;
+            let wrapping = self.wrapping_of(tenant, &stored).await?;
+            if let Some(made) = self.make_hours(tenant, this, lives, &stored, &wrapping.1).await? {
+                return Ok(made);
+            }
+        }
+        Err(Error::Changed(tenant))
+    }
+
+    /// Under the tenant's lock, so that a second creator finds what the first one made. `None` where the wrapping key is another
+    /// one by now.
+    async fn make_hours(
+        &self,
+        tenant: TenantId,
+        this: Hour,
+        lives: u32,
+        stored: &Wrapped,
+        wrapping: &WrappingKey,
+    ) -> Result<Option<bool>, Error> {
+        let class = Class::Mail;
         let mut transaction = self.pool.begin().await.map_err(Error::Store)?;
         sql::lock(&mut transaction, tenant).await.map_err(Error::Store)?;
-        let class = Class::Mail;
-        let wrapped = sql::wrapping(&mut *transaction, tenant).await.map_err(Error::LookUp)?;
-        let wrapping = self.unwrap_wrapping(tenant, &wrapped.ok_or(Error::KeyMissing { tenant, class })?)?;
+        if sql::wrapping(&mut *transaction, tenant).await.map_err(Error::LookUp)?.as_ref() != Some(stored) {
+            return Ok(None);
+        }
         let wanted = Wanted::of(&present(&mut *transaction, tenant, this).await.map_err(Error::LookUp)?, this, lives);
         withdraw(&mut *transaction, tenant, &wanted.unused).await.map_err(Error::Store)?;
         let restores = sql::restores(&mut transaction).await.map_err(Error::Store)?;
@@ -49,7 +72,7 @@ impl Keyring {
             insert(&mut *transaction, tenant, &made).await.map_err(Error::Store)?;
         }
         transaction.commit().await.map_err(Error::Store)?;
-        Ok(!made.is_empty())
+        Ok(Some(!made.is_empty()))
     }
 
     /// The key that copies of mail made at `at` are sealed with.
@@ -208,25 +231,25 @@ async fn insert(db: impl PgExecutor<'_>, tenant: TenantId, keys: &[NewKey]) -> s
 }
 
 async fn of_hour(db: impl PgExecutor<'_>, tenant: TenantId, hour: Hour) -> sqlx::Result<Option<Stored>> {
-    sqlx::query_as!(
-        Stored,
-        "select name, wrapped from keyring.hour_key where tenant_id = $1 and usable_from = $2",
+    let row = sqlx::query_as!(
+        Row,
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, k.created_at < keyring.safe_until() as "safe!"
+           from keyring.hour_key k join keyring.wrapping_key w using (tenant_id) where tenant_id = $1 and usable_from = $2"#,
         tenant.0,
         at(hour) as SqlTimestamp
-    )
-    .fetch_optional(db)
-    .await
+    );
+    Ok(row.fetch_optional(db).await?.map(Stored::from))
 }
 
 pub(super) async fn named(db: impl PgExecutor<'_>, tenant: TenantId, name: &str) -> sqlx::Result<Option<Stored>> {
-    sqlx::query_as!(
-        Stored,
-        "select name, wrapped from keyring.hour_key where tenant_id = $1 and name = $2",
+    let row = sqlx::query_as!(
+        Row,
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.hour_key k
+           join keyring.wrapping_key w using (tenant_id) where tenant_id = $1 and name = $2"#,
         tenant.0,
         name
-    )
-    .fetch_optional(db)
-    .await
+    );
+    Ok(row.fetch_optional(db).await?.map(Stored::from))
 }
 
 #[cfg(test)]

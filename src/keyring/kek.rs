@@ -1,19 +1,42 @@
-//! The key-encryption key: lives in a Secret, never in a database. Without it the keyring is noise.
-use std::path::{Path, PathBuf};
+//! The key-encryption key: outside every database, in a Secret or in the transit engine of OpenBao or Vault. Without it the
+//! keyring is noise.
+//!
+//! What is wrapped names the key that wrapped it. New wrapping is by the newest key that every process can have by then;
+//! unwrapping by any that is still there, so a rotation needs no process to stop.
+mod local;
+mod transit;
 
-use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
+use std::path::PathBuf;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use uuid::Uuid;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
+use zeroize::Zeroizing;
 
-use super::seal::{Cipher, Field, KEY_BYTES, KeyBytes, Place, Refused};
-use crate::domain::TenantId;
+use self::local::Local;
+use self::transit::Transit;
+use super::seal::{Field, KEY_BYTES, KeyBytes, Place, Refused};
+use crate::domain::{RouteId, TenantId};
 
-/// Wraps the tenants' wrapping keys, and gives keys that nobody needs to keep.
+pub use self::local::{GRACE_SECONDS, KekError};
+pub use self::transit::{TransitArgs, TransitError};
+
+/// Where the key-encryption key is.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct KekArgs {
+    /// Directories with the keys of the key-encryption Secret, separated by commas; read again when a key is not known.
+    #[arg(long = "kek-dirs", env = "BUDSTIKKE_KEK_DIRS", value_delimiter = ',')]
+    pub dirs: Vec<PathBuf>,
+    /// A transit engine that wraps instead; the Secret's keys still unwrap what they wrapped.
+    #[command(flatten)]
+    pub transit: TransitArgs,
+}
+
+/// Wraps tenants' wrapping keys and routes' keys.
 pub struct Kek {
-    cipher: Cipher,
-    root: Prk,
+    local: Local,
+    transit: Option<Transit>,
 }
 
 impl std::fmt::Debug for Kek {
@@ -22,64 +45,107 @@ impl std::fmt::Debug for Kek {
     }
 }
 
-/// Why there is no key-encryption key.
+/// Why a key was not wrapped or unwrapped.
 #[derive(Debug, thiserror::Error)]
-pub enum KekError {
-    /// The Secret's file.
-    #[error("read {path}: {source}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Not 32 bytes in base64. The text itself is secret.
-    #[error("parse the key-encryption key: want 32 bytes in base64")]
-    Parse,
+pub enum WrapError {
+    /// No key of this name is in the Secret, and it is not the configured transit key's.
+    #[error("no key-encryption key {0} here: put it back into the Secret, or set the transit key that it names")]
+    Unknown(String),
+    /// Wrapped for another place, by another key, or changed.
+    #[error("the wrapped key does not open")]
+    Refused(#[source] Refused),
+    /// The transit engine was not asked or did not answer.
+    #[error(transparent)]
+    Transit(TransitError),
+    /// The Secret's files.
+    #[error(transparent)]
+    Local(KekError),
+}
+
+/// A key, wrapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wrapped {
+    pub(super) kek: String,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Whose key is wrapped: it opens as nobody else's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Tenant(TenantId),
+    Route(RouteId),
+}
+
+impl Owner {
+    fn place(self) -> Place<'static> {
+        let (id, class) = match self {
+            Self::Tenant(TenantId(id)) => (id, "wrapping"),
+            Self::Route(RouteId(id)) => (id, "route"),
+        };
+        Place { tenant: TenantId(id), class, name: "", row: Uuid::nil(), field: Field::Key }
+    }
 }
 
 impl Kek {
-    /// Parses 32 bytes in base64 (standard alphabet, padded).
+    /// One key, of 32 bytes in base64 (standard alphabet, padded).
     ///
     /// # Errors
     /// When it is anything else.
     pub fn parse(text: &str) -> Result<Self, KekError> {
-        let bytes = key_bytes(text).ok_or(KekError::Parse)?;
-        let cipher = Cipher::new(&bytes).map_err(|_| KekError::Parse)?;
-        Ok(Self { cipher, root: Salt::new(HKDF_SHA256, b"budstikke derived").extract(&*bytes) })
+        Ok(Self { local: Local::of(text)?, transit: None })
     }
 
-    /// Reads it from a file that a Secret is mounted at.
+    /// Reads the keys of the Secret; the transit engine is not asked yet.
     ///
     /// # Errors
-    /// When the file cannot be read or parsed.
-    pub fn read(path: &Path) -> Result<Self, KekError> {
-        let text = std::fs::read_to_string(path).map_err(|source| KekError::Read { path: path.to_owned(), source })?;
-        Self::parse(&Zeroizing::new(text))
+    /// When a file cannot be read or parsed, or when there is neither a key nor a transit engine.
+    pub fn read(args: &KekArgs) -> Result<Self, KekError> {
+        let transit = Transit::of(&args.transit)?;
+        let local = Local::read(&args.dirs)?;
+        if transit.is_none() && local.is_empty() {
+            return Err(KekError::NoKey);
+        }
+        Ok(Self { local, transit })
     }
 
-    /// The key for one purpose of what has this id: always the same, and telling nothing of any other.
-    pub(super) fn derive(&self, purpose: &str, id: i64) -> Result<KeyBytes, Refused> {
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
-        // The id comes first: it is of one length, so no two purposes and ids give the same bytes.
-        let (id, purpose) = (id.to_be_bytes(), purpose.as_bytes());
-        let info: [&[u8]; 2] = [&id, purpose];
-        self.root.expand(&info, HKDF_SHA256).and_then(|okm| okm.fill(&mut *key)).map_err(|_| Refused)?;
-        Ok(key)
+    /// The name of the key that wraps now. Looks for new keys.
+    ///
+    /// # Errors
+    /// When the files cannot be read, or the transit engine does not answer.
+    pub async fn current(&self) -> Result<String, WrapError> {
+        self.local.reload().map_err(WrapError::Local)?;
+        match &self.transit {
+            Some(transit) => transit.newest().await.map_err(WrapError::Transit),
+            None => self.local.current().map(|key| key.id.clone()).ok_or(WrapError::Local(KekError::NoKey)),
+        }
     }
 
-    pub(super) fn wrap(&self, tenant: TenantId, key: &KeyBytes) -> Result<Vec<u8>, Refused> {
-        self.cipher.seal(&place(tenant), &**key)
+    pub(super) async fn wrap(&self, owner: Owner, key: &KeyBytes) -> Result<Wrapped, WrapError> {
+        let place = owner.place();
+        match &self.transit {
+            Some(transit) => {
+                let (kek, bytes) = transit.encrypt(&place.bytes(), &**key).await.map_err(WrapError::Transit)?;
+                Ok(Wrapped { kek, bytes })
+            }
+            None => {
+                let with = self.local.current().ok_or(WrapError::Local(KekError::NoKey))?;
+                let bytes = with.cipher.seal(&place, &**key).map_err(WrapError::Refused)?;
+                Ok(Wrapped { kek: with.id.clone(), bytes })
+            }
+        }
     }
 
-    pub(super) fn unwrap(&self, tenant: TenantId, wrapped: &[u8]) -> Result<KeyBytes, Refused> {
-        let plain = self.cipher.open(&place(tenant), wrapped)?;
-        Ok(Zeroizing::new(plain.as_slice().try_into().map_err(|_| Refused)?))
+    pub(super) async fn unwrap(&self, owner: Owner, wrapped: &Wrapped) -> Result<KeyBytes, WrapError> {
+        let Wrapped { kek, bytes } = wrapped;
+        let place = owner.place();
+        let plain = match &self.transit {
+            Some(transit) if transit.wrapped(kek) => {
+                transit.decrypt(&place.bytes(), bytes).await.map_err(WrapError::Transit)?
+            }
+            _ => self.local.open(kek, &place, bytes)?,
+        };
+        Ok(Zeroizing::new(plain.as_slice().try_into().map_err(|_| WrapError::Refused(Refused))?))
     }
-}
-
-fn place(tenant: TenantId) -> Place<'static> {
-    Place { tenant, class: "wrapping", name: "", row: Uuid::nil(), field: Field::Key }
 }
 
 /// 32 bytes from base64.

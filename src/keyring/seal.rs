@@ -70,7 +70,7 @@ pub(super) struct Place<'a> {
 
 impl Place<'_> {
     /// Unambiguous: lengths lead what varies.
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(48 + self.class.len() + self.name.len());
         bytes.extend_from_slice(b"budstikke/1");
         bytes.extend_from_slice(&self.tenant.0.to_be_bytes());

@@ -4,17 +4,36 @@ use std::fmt::Display;
 
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
+use super::kek::Wrapped;
 use super::seal::{PrivateKey, WrappingKey};
 use super::{Class, Error, PublicDay, fresh};
-use crate::domain::TenantId;
 use crate::domain::period::{gone_on, queue_days};
+use crate::domain::{RouteId, TenantId};
 
-/// A key as it is stored.
+/// A key as it is stored, with the wrapping key that it is under at that moment.
 pub(super) struct Stored {
     pub(super) name: String,
     pub(super) wrapped: Vec<u8>,
+    pub(super) wrapping: Wrapped,
+    /// Whether it is on another machine too: see `safe_until` of the schema.
+    pub(super) safe: bool,
+}
+
+/// The row of a key and of its wrapping key.
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) wrapped: Vec<u8>,
+    pub(super) wrapping: Vec<u8>,
+    pub(super) kek: String,
+    pub(super) safe: bool,
+}
+
+impl From<Row> for Stored {
+    fn from(Row { name, wrapped, wrapping, kek, safe }: Row) -> Self {
+        Self { name, wrapped, wrapping: Wrapped { kek, bytes: wrapping }, safe }
+    }
 }
 
 /// Which of a tenant's keys there are; of those by day, when each must be gone.
@@ -103,9 +122,10 @@ pub(super) fn lasting(
     Ok((name, wrapped))
 }
 
-/// One creator at a time for a tenant, until the transaction ends.
+/// One creator at a time for a tenant, and no mark in the log (see `close_segment`), until the transaction ends.
 pub(super) async fn lock(db: &mut PgConnection, tenant: TenantId) -> sqlx::Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock($1)", tenant.0).execute(db).await.map(|_| ())
+    sqlx::query!("select pg_advisory_xact_lock($1)", tenant.0).execute(&mut *db).await?;
+    sqlx::query!("select pg_advisory_xact_lock_shared(hashtext('keyring.make'))").execute(db).await.map(|_| ())
 }
 
 /// What a key is called: first when it must be gone, last how often the keyring was restored, where it was. So a name is never
@@ -120,17 +140,42 @@ pub(super) async fn restores(db: &mut PgConnection) -> sqlx::Result<i32> {
     sqlx::query_scalar!(r#"select keyring.restores() as "restores!""#).fetch_one(db).await
 }
 
-pub(super) async fn wrapping(db: impl PgExecutor<'_>, tenant: TenantId) -> sqlx::Result<Option<Vec<u8>>> {
-    sqlx::query_scalar!("select wrapped from keyring.wrapping_key where tenant_id = $1", tenant.0)
+pub(super) async fn wrapping(db: impl PgExecutor<'_>, tenant: TenantId) -> sqlx::Result<Option<Wrapped>> {
+    sqlx::query_as!(Wrapped, "select kek, wrapped as bytes from keyring.wrapping_key where tenant_id = $1", tenant.0)
         .fetch_optional(db)
         .await
 }
 
-pub(super) async fn insert_wrapping(db: &mut PgConnection, tenant: TenantId, wrapped: &[u8]) -> sqlx::Result<()> {
-    sqlx::query!("insert into keyring.wrapping_key (tenant_id, wrapped) values ($1, $2)", tenant.0, wrapped)
-        .execute(db)
+/// What is there in the end: this one, or what somebody else was faster with.
+pub(super) async fn insert_wrapping(db: &PgPool, tenant: TenantId, made: &Wrapped) -> sqlx::Result<Wrapped> {
+    sqlx::query!(
+        "insert into keyring.wrapping_key (tenant_id, wrapped, kek) values ($1, $2, $3) on conflict do nothing",
+        tenant.0,
+        made.bytes,
+        made.kek
+    )
+    .execute(db)
+    .await?;
+    wrapping(db, tenant).await?.ok_or(sqlx::Error::RowNotFound)
+}
+
+pub(super) async fn route_key(db: impl PgExecutor<'_>, RouteId(route): RouteId) -> sqlx::Result<Option<Wrapped>> {
+    sqlx::query_as!(Wrapped, "select kek, wrapped as bytes from keyring.route_key where route_id = $1", route)
+        .fetch_optional(db)
         .await
-        .map(|_| ())
+}
+
+/// As [`insert_wrapping`].
+pub(super) async fn insert_route_key(db: &PgPool, route: RouteId, made: &Wrapped) -> sqlx::Result<Wrapped> {
+    sqlx::query!(
+        "insert into keyring.route_key (route_id, wrapped, kek) values ($1, $2, $3) on conflict do nothing",
+        route.0,
+        made.bytes,
+        made.kek
+    )
+    .execute(db)
+    .await?;
+    route_key(db, route).await?.ok_or(sqlx::Error::RowNotFound)
 }
 
 pub(super) async fn present(db: impl PgExecutor<'_>, tenant: TenantId, from: Date, to: Date) -> sqlx::Result<Present> {
@@ -199,8 +244,9 @@ pub(super) async fn insert(db: &mut PgConnection, tenant: TenantId, keys: &[NewK
     let wrapped: Vec<&[u8]> = keys.iter().map(|key| &*key.wrapped).collect();
     let public: Vec<Option<&[u8]>> = keys.iter().map(|key| key.public.as_deref()).collect();
     sqlx::query!(
-        "insert into keyring.key (tenant_id, class, name, usable_from, gone_on, wrapped, public)
-         select $1, * from unnest($2::text[], $3::text[], $4::date[], $5::date[], $6::bytea[], $7::bytea[])",
+        "insert into keyring.key (tenant_id, class, name, usable_from, gone_on, wrapped, public, created_at)
+         select $1, *, clock_timestamp()
+         from unnest($2::text[], $3::text[], $4::date[], $5::date[], $6::bytea[], $7::bytea[])",
         tenant.0,
         &classes as &[&str],
         &names as &[&str],
@@ -222,7 +268,8 @@ pub(super) async fn public_days(
 ) -> sqlx::Result<Vec<PublicDay>> {
     let rows = sqlx::query!(
         r#"select usable_from as "day: SqlDate", name, public as "public!" from keyring.key
-           where tenant_id = $1 and class = 'inbound' and usable_from between $2 and $3 order by usable_from"#,
+           where tenant_id = $1 and class = 'inbound' and usable_from between $2 and $3
+             and created_at < keyring.safe_until() order by usable_from"#,
         tenant.0,
         from.to_sqlx() as SqlDate,
         to.to_sqlx() as SqlDate
@@ -243,14 +290,14 @@ pub(super) async fn lasting_of(
     tenant: TenantId,
     class: Class,
 ) -> sqlx::Result<Option<Stored>> {
-    sqlx::query_as!(
-        Stored,
-        "select name, wrapped from keyring.lasting_key where tenant_id = $1 and class = $2",
+    let row = sqlx::query_as!(
+        Row,
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.lasting_key k
+           join keyring.wrapping_key w using (tenant_id) where tenant_id = $1 and class = $2"#,
         tenant.0,
         class.as_str()
-    )
-    .fetch_optional(db)
-    .await
+    );
+    Ok(row.fetch_optional(db).await?.map(Stored::from))
 }
 
 pub(super) async fn living(
@@ -259,15 +306,16 @@ pub(super) async fn living(
     class: Class,
     today: Date,
 ) -> sqlx::Result<Vec<Stored>> {
-    sqlx::query_as!(
-        Stored,
-        "select name, wrapped from keyring.key where tenant_id = $1 and class = $2 and gone_on > $3 order by usable_from desc",
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.key k
+           join keyring.wrapping_key w using (tenant_id)
+           where tenant_id = $1 and class = $2 and gone_on > $3 order by usable_from desc"#,
         tenant.0,
         class.as_str(),
         today.to_sqlx() as SqlDate
-    )
-    .fetch_all(db)
-    .await
+    );
+    Ok(rows.fetch_all(db).await?.into_iter().map(Stored::from).collect())
 }
 
 pub(super) async fn of_day(
@@ -276,15 +324,16 @@ pub(super) async fn of_day(
     class: Class,
     day: Date,
 ) -> sqlx::Result<Option<Stored>> {
-    sqlx::query_as!(
-        Stored,
-        "select name, wrapped from keyring.key where tenant_id = $1 and class = $2 and usable_from = $3",
+    let row = sqlx::query_as!(
+        Row,
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, k.created_at < keyring.safe_until() as "safe!"
+           from keyring.key k join keyring.wrapping_key w using (tenant_id)
+           where tenant_id = $1 and class = $2 and usable_from = $3"#,
         tenant.0,
         class.as_str(),
         day.to_sqlx() as SqlDate
-    )
-    .fetch_optional(db)
-    .await
+    );
+    Ok(row.fetch_optional(db).await?.map(Stored::from))
 }
 
 pub(super) async fn named(
@@ -293,15 +342,15 @@ pub(super) async fn named(
     class: Class,
     name: &str,
 ) -> sqlx::Result<Option<Stored>> {
-    sqlx::query_as!(
-        Stored,
-        "select name, wrapped from keyring.key where tenant_id = $1 and class = $2 and name = $3",
+    let row = sqlx::query_as!(
+        Row,
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.key k
+           join keyring.wrapping_key w using (tenant_id) where tenant_id = $1 and class = $2 and name = $3"#,
         tenant.0,
         class.as_str(),
         name
-    )
-    .fetch_optional(db)
-    .await
+    );
+    Ok(row.fetch_optional(db).await?.map(Stored::from))
 }
 
 /// Looks at the table of keys, and at none of them.

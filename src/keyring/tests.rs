@@ -1,12 +1,11 @@
 //! What a ciphertext is bound to.
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::kek::Owner;
 use super::seal::{Field, KeyBytes, LogKey, OVERHEAD, PrivateKey, QueueKey, Refused, RepeatKey};
-use super::{Class, Kek};
-use crate::domain::TenantId;
+use super::{Class, Kek, WrapError};
+use crate::domain::{RouteId, TenantId};
 
 const ONE: TenantId = TenantId(1);
 const OTHER: TenantId = TenantId(2);
@@ -86,12 +85,14 @@ fn digests_differ_by_purpose_and_tenant() {
     assert_ne!(key.digest("key", b"x"), repeat(OTHER).digest("key", b"x"));
 }
 
-#[test]
-fn a_wrapping_key_belongs_to_its_tenant() {
+#[tokio::test]
+async fn a_wrapping_key_belongs_to_its_tenant() {
     let kek = Kek::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
-    let wrapped = kek.wrap(ONE, &bytes()).expect("wrapped");
-    assert_eq!(kek.unwrap(ONE, &wrapped).expect("unwrapped"), bytes());
-    assert_eq!(kek.unwrap(OTHER, &wrapped), Err(Refused));
+    let wrapped = kek.wrap(Owner::Tenant(ONE), &bytes()).await.expect("wrapped");
+    assert_eq!(kek.unwrap(Owner::Tenant(ONE), &wrapped).await.expect("unwrapped"), bytes());
+    for other in [Owner::Tenant(OTHER), Owner::Route(RouteId(1))] {
+        assert!(matches!(kek.unwrap(other, &wrapped).await, Err(WrapError::Refused(_))), "{other:?}");
+    }
     assert!(Kek::parse("AAAA").is_err());
 }
 
@@ -101,19 +102,4 @@ fn keys_show_nothing() {
     let pair = PrivateKey::new(ONE, "inbound/a", &bytes()).expect("a pair");
     let kek = Kek::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
     assert_eq!(format!("{key:?} {pair:?} {kek:?} {:?}", Class::Log), "[key] [key] Kek([key]) Log");
-}
-
-#[test]
-fn a_derived_key_is_the_same_again_and_another_for_all_else() {
-    let kek = |byte: u8| Kek::parse(&BASE64_STANDARD.encode([byte; 32])).expect("a key");
-    let key = kek(7).derive("tag", 1).expect("derived");
-    assert_eq!(kek(7).derive("tag", 1).expect("derived"), key, "after a restart");
-    for (other, what) in [
-        (kek(7).derive("tag", 2), "another id"),
-        (kek(7).derive("tags", 1), "another purpose"),
-        (kek(8).derive("tag", 1), "another key-encryption key"),
-        (Ok(Zeroizing::new([7; 32])), "the key-encryption key itself"),
-    ] {
-        assert_ne!(other.expect("derived"), key, "{what}");
-    }
 }

@@ -11,6 +11,7 @@ mod hand_out;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
@@ -27,6 +28,9 @@ pub struct Args {
     /// The name that the installation's objects begin with.
     #[arg(long, env = "BUDSTIKKE_RELEASE", default_value = "budstikke")]
     pub release: String,
+    /// The generation of the key-encryption key that is wanted: where the Secret's newest is older, one is added.
+    #[arg(long, env = "BUDSTIKKE_KEK_GENERATION", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub kek_generation: u32,
     /// Where the pod's other containers find what they need; without it nothing is written.
     #[arg(long, env = "BUDSTIKKE_OUT")]
     pub out: Option<PathBuf>,
@@ -67,6 +71,14 @@ pub enum Error {
     /// A Secret could not be made.
     #[error("create the Secret {name}: {source}")]
     Create {
+        /// Which one.
+        name: String,
+        /// What the API said.
+        source: kube::Error,
+    },
+    /// A Secret could not be changed.
+    #[error("change the Secret {name}: {source}")]
+    Update {
         /// Which one.
         name: String,
         /// What the API said.
@@ -148,7 +160,9 @@ pub async fn ensure_all(client: &kube::Client, args: &Args) -> Result<Secrets, E
     let name = format!("{release}-ca");
     let authority = secrets.ensure(&name, || contents::authority(now)).await?;
     let issuer = contents::issuer(&name, &authority)?;
-    let kek = secrets.ensure(&format!("{release}-kek"), contents::kek).await?;
+    let kek = format!("{release}-kek");
+    secrets.ensure(&kek, contents::kek).await?;
+    let kek = secrets.advance(&kek, args.kek_generation, now).await?;
     secrets.ensure(&format!("{release}-api-tls"), || contents::api_tls(&issuer, release, namespace, now)).await?;
 
     let instance = async |secret: &Option<String>, embedded: bool, suffix: &str, service: &str| {
@@ -196,6 +210,25 @@ impl Installation {
                 self.read(name).await?.ok_or_else(|| Error::Missing { name: name.to_owned() })
             }
             Err(source) => Err(Error::Create { name: name.to_owned(), source }),
+        }
+    }
+
+    /// The key-encryption Secret, with a key of this generation or a newer one; added where there is none, beside the others.
+    async fn advance(&self, name: &str, generation: u32, now: Timestamp) -> Result<Data, Error> {
+        loop {
+            let secret = self.api.get(name).await;
+            let mut secret = secret.map_err(|source| Error::Read { name: name.to_owned(), source })?;
+            let data = secret.data.get_or_insert_default();
+            if contents::newest_kek(data) >= generation {
+                return Ok(std::mem::take(data));
+            }
+            data.extend(contents::later_kek(generation, now)?);
+            // Carries the version that was read: whoever comes second is refused, and takes what the first one added.
+            match self.api.replace(name, &PostParams::default(), &secret).await {
+                Ok(_) => tracing::info!(name, generation, "added a key-encryption key"),
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                Err(source) => return Err(Error::Update { name: name.to_owned(), source }),
+            }
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Context {
     pub(super) client: Client,
     pub(super) pool: PgPool,
     pub(super) keyring: Arc<Keyring>,
+    /// See [`Args::wrapping_key_days`].
+    pub(super) wrapping_key_days: u32,
     /// How the last run of retention went.
     pub(super) retention: watch::Sender<Last>,
     /// Since when sending is closed, because a database was restored.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::controller::{Scope, run};
 use super::world::World;
-use super::{Args, expiry, maintenance, restored, route, vanished};
+use super::{Args, expiry, maintenance, restored, rotation, route, vanished};
 use crate::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
 
 /// What has begun may take this long to end.
@@ -27,6 +27,7 @@ pub(super) async fn lead(context: &Arc<Context>, worlds: &[Arc<World>], args: &A
     tasks.spawn(maintenance::run(Arc::clone(context), stop.clone()));
     tasks.spawn(expiry::run(Arc::clone(context), stop.clone()));
     tasks.spawn(restored::run(Arc::clone(context), worlds.to_vec(), Arc::clone(args), stop.clone()));
+    tasks.spawn(rotation::run(Arc::clone(context), stop.clone()));
     tasks.spawn(route::follow_upstreams(Arc::clone(context), worlds.to_vec(), stop.clone()));
     tracing::info!("leading");
     stop.cancelled().await;
@@ -34,6 +35,7 @@ pub(super) async fn lead(context: &Arc<Context>, worlds: &[Arc<World>], args: &A
         tracing::warn!("some reconciliations did not end in time");
     }
     context.metrics.leading.set(0);
+    context.metrics.kek_behind.set(0);
 }
 
 /// One namespace, from the moment on that everything in it was listed: what was not seen yet is not gone. The others do

@@ -1,5 +1,5 @@
 //! What pods prove themselves with: a certificate, a database login, keys. Made once, kept in the pods' Secret, and
-//! taken from there again as long as it is good; a key that must outlive the Secret is derived.
+//! taken from there again as long as it is good; a key that must outlive the Secret is in the keyring.
 use std::collections::BTreeMap;
 
 use aws_lc_rs::rand;
@@ -82,10 +82,10 @@ fn lasts(certificate: &str, now: Timestamp) -> bool {
     pki::expires(certificate.as_bytes()).is_ok_and(|end| end > needed)
 }
 
-/// The key of a connector's checks of destinations. Derived: were it lost with a Secret, no receipt that is still to come
-/// would find its message.
-pub(super) fn tag_key(context: &Context, RouteId(route): RouteId) -> Result<(String, ByteString), Failure> {
-    let key = context.keyring.derive("destination tag of a route", route).map_err(Failure::Keyring)?;
+/// The key of a connector's checks of destinations. Kept in the keyring: were it lost with a Secret, or made anew by a
+/// rotation, no receipt that is still to come would find its message.
+pub(super) async fn tag_key(context: &Context, route: RouteId) -> Result<(String, ByteString), Failure> {
+    let key = context.keyring.route_key(route).await.map_err(Failure::Keyring)?;
     Ok(entry(names::TAG_KEY, &BASE64_STANDARD.encode(*key)))
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Metrics {
     pub(super) leading: Gauge,
     /// When what had to be gone was gone last, Unix seconds.
     pub(super) retention_ran: Gauge,
+    /// Keys that are not under the current key-encryption key yet.
+    pub(super) kek_behind: Gauge,
     /// 1 while nothing is destroyed, since no clock can be trusted.
     pub(super) retention_held: Gauge,
     /// 1 while nobody sends, since a database was restored.
@@ -54,6 +56,7 @@ impl Default for Metrics {
             synced: Family::default(),
             leading: Gauge::default(),
             retention_ran: Gauge::default(),
+            kek_behind: Gauge::default(),
             retention_held: Gauge::default(),
             sending_closed: Gauge::default(),
         }
@@ -81,6 +84,11 @@ impl Metrics {
             "retention_run_timestamp_seconds",
             "When all that had to be gone was gone last; 0 where this operator does not lead. Alert when it is an hour old",
             self.retention_ran.clone(),
+        );
+        registry.register(
+            "kek_behind",
+            "Wrapped keys that are not under the current key-encryption key yet; 0 where this operator does not lead",
+            self.kek_behind.clone(),
         );
         registry.register(
             "retention_held",

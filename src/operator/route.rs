@@ -80,7 +80,7 @@ async fn provision(
     data.extend([material::entry(names::CONFIG, &config)]);
     data.extend(material::database(context, secret, Holder::Route(id)).await?);
     data.extend(material::certificate(context, secret, &server, |_| true)?);
-    data.extend([material::tag_key(context, id)?]);
+    data.extend([material::tag_key(context, id).await?]);
     data.extend(credentials.entries());
 
     let parts = Parts::new(route, &scope.world.namespace, &context.workloads);

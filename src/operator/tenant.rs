@@ -29,6 +29,9 @@ use crate::crd::{Tenant, TenantStatus};
 use crate::domain::{TenantId, copenhagen_day};
 use crate::store::accounts::{self, Identity, Written};
 
+/// Between two looks at keys that are not in the archive yet.
+const UNTIL_SAFE: Duration = Duration::from_secs(2);
+
 impl Controlled for Tenant {
     async fn reconcile(&self, scope: &Scope) -> Result<Duration, Failure> {
         match self.bring_in_line(scope).await {
@@ -69,7 +72,11 @@ impl Tenant {
                 Written::Outdated => return Err(Failure::Outdated),
             }
             let wanted = build::kept(self, &found, orders.log_days());
-            provision::keys(scope, tenant, orders.log_days(), today).await?;
+            if !provision::keys(scope, tenant, orders.log_days(), today).await? {
+                let message = "today's keys are on one machine alone: nothing is accepted until the archive has them";
+                judgement.active = Verdict::no(types::ACTIVE, reasons::KEYS_NOT_SAFE, message);
+                wait = wait.min(UNTIL_SAFE);
+            }
             provision::mail_keys(scope, self, tenant, &found).await?;
             provision::keep(scope, tenant, wanted, judgement.erased_on, today).await?;
             wait = wait.min(provision::sender(scope, self, tenant, &found, &judgement).await?);
@@ -111,7 +118,8 @@ fn told(
         &judgement.credentials,
         &judgement.numbers,
     ];
-    let standing = Standing::of(asked.into_iter().chain([&sender]));
+    let unsafe_keys = (judgement.active.reason == reasons::KEYS_NOT_SAFE).then_some(&judgement.active);
+    let standing = Standing::of(asked.into_iter().chain([&sender]).chain(unsafe_keys));
     let all: Vec<Verdict> = judgement.told().chain([sender]).collect();
     let generation = tenant.metadata.generation.unwrap_or_default();
     let now = scope.context.clock.now();

@@ -10,7 +10,7 @@ pub use enforcement::{
     Closing, Enforcement, InForce, InboundNumber, Orders, Share, Terms, Written, close, in_force, write,
 };
 pub use first_key::{KeySource, Registered, register_first_key};
-pub use identity::{Identity, Resource, take_over, take_up};
+pub use identity::{Identity, Resource, find, take_over, take_up};
 pub use public_keys::publish_keys;
 pub use vanished::{Account, living, vanish};
 

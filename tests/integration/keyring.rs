@@ -1,7 +1,9 @@
 //! The keyring on a real instance: made once, looked up by everyone, gone when destroyed.
-use budstikke::domain::{Msisdn, TenantId};
+use std::sync::Arc;
+
+use budstikke::domain::{Msisdn, RouteId, TenantId};
 use budstikke::keyring::seal::Field;
-use budstikke::keyring::{self, Class, Error, Kek, Keyring, WalWindow};
+use budstikke::keyring::{self, Class, Error, Kek, KekArgs, Keyring, WalWindow};
 use jiff::civil::{Date, date};
 use uuid::Uuid;
 
@@ -186,7 +188,7 @@ async fn a_stored_key_opens_only_in_its_own_row_and_with_its_own_kek() {
 
     let pool = keyring::connect(&databases.keyring.dsn("budstikke_api"), 2, "test");
     let other_kek = Kek::parse("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
-    assert!(matches!(Keyring::open(pool, other_kek).queue_key(TENANT, FROM).await, Err(Error::Unwrap { .. })));
+    assert!(matches!(Keyring::open(pool, other_kek).queue_key(TENANT, FROM).await, Err(Error::Kek(_))));
 
     let owner = databases.keyring.pool("budstikke_owner");
     sqlx::query(
@@ -211,9 +213,218 @@ async fn the_api_reads_keys_and_changes_none() {
         "delete from keyring.key",
         "update keyring.key set gone_on = gone_on + 1",
         "insert into keyring.wrapping_key (tenant_id, wrapped) values (99, '')",
+        "update keyring.route_key set kek = ''",
+        "select keyring.finish_rotation('')",
+        "select keyring.rewrap('tenant', 7, '', '', '')",
+        "select keyring.rotate_wrapping(7, '', '', '', '{}', '{}')",
+        "select keyring.close_segment()",
     ] {
         let error = sqlx::query(statement).execute(&api).await.expect_err(statement);
         assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{statement}");
     }
     assert_eq!(keys(&databases).await, 25);
+}
+
+/// The operator makes and destroys; what wraps a key changes by the functions of rotation alone.
+#[tokio::test]
+async fn the_operator_changes_no_wrapped_key_by_itself() {
+    let databases = Databases::start().await;
+    keyring(&databases, "budstikke_operator").provide(TENANT, FROM, TO, 90).await.expect("provided");
+    let operator = databases.keyring.pool("budstikke_operator");
+    for statement in [
+        "update keyring.key set wrapped = ''",
+        "update keyring.lasting_key set wrapped = ''",
+        "update keyring.wrapping_key set wrapped = ''",
+        "delete from keyring.wrapping_key",
+        "delete from keyring.route_key",
+        "select keyring.write_anew('keyring.wrapping_key_0', 'true')",
+    ] {
+        let error = sqlx::query(statement).execute(&operator).await.expect_err(statement);
+        assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{statement}");
+    }
+}
+
+/// A key-encryption Secret, mounted.
+struct Mounted(std::path::PathBuf);
+
+impl Mounted {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("budstikke-kek-{}", Uuid::now_v7()));
+        std::fs::create_dir(&path).expect("a folder");
+        Self(path)
+    }
+
+    fn add(&self, file: &str, text: &str) {
+        std::fs::write(self.0.join(file), text).expect("written");
+    }
+
+    /// A second key, there since then.
+    fn add_second(&self, since: &str) {
+        self.add("kek.2", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        self.add("kek.2.since", since);
+    }
+
+    fn keyring(&self, databases: &Databases, login: &str) -> Keyring {
+        let pool = keyring::connect(&databases.keyring.dsn(login), 2, "test");
+        let args = KekArgs { dirs: vec![self.0.clone()], ..KekArgs::default() };
+        Keyring::open(pool, Kek::read(&args).expect("keys"))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const ROUTE: RouteId = RouteId(3);
+const LONG_AGO: &str = "2026-01-01T00:00:00Z";
+
+#[tokio::test]
+async fn the_key_encryption_key_is_rotated_under_running_readers() {
+    let databases = Databases::start().await;
+    let old = Mounted::new();
+    old.add("kek", KEK);
+    let both = Mounted::new();
+    both.add("kek", KEK);
+    let operator = both.keyring(&databases, "budstikke_operator");
+    for tenant in 1..=20 {
+        operator.provide(TenantId(tenant), FROM, TO, 90).await.expect("provided");
+    }
+    let tag = operator.route_key(ROUTE).await.expect("a route's key");
+    let log = operator.log_key(TENANT, FROM).await.expect("a key");
+    let sealed = log.seal(ROW, Field::Entry, b"en besked").expect("sealed");
+    while !operator.rewrap(100).await.expect("nothing to move").finished {}
+
+    both.add_second(&jiff::Timestamp::now().to_string());
+    let waits = operator.rewrap(100).await.expect("looked");
+    assert_eq!((waits.moved, waits.behind), (0, 0), "not before every process can have it");
+
+    both.add_second(LONG_AGO);
+    let reader = Arc::new(both.keyring(&databases, "budstikke_api"));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let reading = tokio::spawn({
+        let (stop, databases, dir) = (stop.clone(), databases.keyring.dsn("budstikke_api"), both.0.clone());
+        async move {
+            let mut read = 0;
+            while !stop.is_cancelled() {
+                let pool = keyring::connect(&databases, 1, "test");
+                let args = KekArgs { dirs: vec![dir.clone()], ..KekArgs::default() };
+                let fresh = Keyring::open(pool.clone(), Kek::read(&args).expect("keys"));
+                for tenant in 1..=20 {
+                    fresh.queue_key(TenantId(tenant), FROM).await.expect("no failure at any time");
+                    reader.log_key(TenantId(tenant), FROM).await.expect("no failure at any time");
+                    read += 1;
+                }
+                pool.close().await;
+            }
+            read
+        }
+    });
+    let cut_short = operator.rewrap(5).await.expect("a step");
+    assert_eq!((cut_short.moved, cut_short.behind, cut_short.finished), (5, 16, false));
+    // The process ends here; another goes on.
+    let successor = both.keyring(&databases, "budstikke_operator");
+    let mut last = successor.rewrap(5).await.expect("a step");
+    while last.behind > 0 {
+        last = successor.rewrap(5).await.expect("a step");
+    }
+    assert!(last.finished, "{last:?}");
+    assert!(!successor.rewrap(5).await.expect("again").finished, "once");
+    stop.cancel();
+    assert!(reading.await.expect("no failure") > 0);
+
+    assert!(matches!(old.keyring(&databases, "budstikke_api").log_key(TENANT, FROM).await, Err(Error::Kek(_))));
+    std::fs::remove_file(both.0.join("kek")).expect("taken out");
+    let new = both.keyring(&databases, "budstikke_operator");
+    let same = new.log_key(TENANT, FROM).await.expect("by the new one alone");
+    assert_eq!(same.open(ROW, Field::Entry, &sealed).expect("opened").as_slice(), b"en besked");
+    assert_eq!(new.route_key(ROUTE).await.expect("by the new one alone"), tag, "receipts still find their messages");
+}
+
+#[tokio::test]
+async fn a_process_learns_of_a_new_key_by_meeting_it() {
+    let databases = Databases::start().await;
+    let (ahead, behind) = (Mounted::new(), Mounted::new());
+    for mounted in [&ahead, &behind] {
+        mounted.add("kek", KEK);
+    }
+    let api = behind.keyring(&databases, "budstikke_api");
+    ahead.add_second(LONG_AGO);
+    ahead.keyring(&databases, "budstikke_operator").provide(TENANT, FROM, TO, 90).await.expect("provided");
+    let error = api.log_key(TENANT, FROM).await.expect_err("not mounted here").to_string();
+    assert!(error.contains("put it back into the Secret"), "{error}");
+    behind.add_second(LONG_AGO);
+    api.log_key(TENANT, FROM).await.expect("without a restart");
+}
+
+#[tokio::test]
+async fn a_wrapping_key_is_exchanged_while_keys_are_made_and_read() {
+    let databases = Databases::start().await;
+    let operator = keyring(&databases, "budstikke_operator");
+    for tenant in [TENANT, TenantId(8)] {
+        operator.provide(tenant, FROM, FROM, 90).await.expect("provided");
+    }
+    let api = keyring(&databases, "budstikke_api");
+    let repeat = api.repeat_key(TENANT).await.expect("a key").digest("a", b"b");
+    let stored = "select wrapped from keyring.wrapping_key where tenant_id = 7";
+    let owner = databases.keyring.pool("budstikke_owner");
+    let before: Vec<u8> = sqlx::query_scalar(stored).fetch_one(&owner).await.expect("stored");
+
+    let making = async {
+        for ahead in 1..15 {
+            let to = FROM.saturating_add(jiff::Span::new().days(ahead));
+            keyring(&databases, "budstikke_operator").provide(TENANT, FROM, to, 90).await.expect("made");
+            keyring(&databases, "budstikke_operator").provide(TenantId(8), FROM, to, 90).await.expect("made");
+            api.log_key(TENANT, to).await.expect("read with the wrapping key of before in memory");
+        }
+    };
+    let rotating = async |tenant| {
+        for _ in 0..6 {
+            let process = keyring(&databases, "budstikke_operator");
+            assert!(process.rotate(tenant).await.expect("rotated").is_some());
+        }
+    };
+    tokio::join!(making, rotating(TENANT), rotating(TenantId(8)));
+    let after: Vec<u8> = sqlx::query_scalar(stored).fetch_one(&owner).await.expect("stored");
+    assert_ne!(before, after);
+    assert_eq!(keys(&databases).await, 2 * (1 + 3 * 15), "none was lost");
+    let fresh = keyring(&databases, "budstikke_api");
+    assert_eq!(fresh.repeat_key(TENANT).await.expect("a key").digest("a", b"b"), repeat);
+    for ahead in 0..15 {
+        fresh.log_key(TENANT, FROM.saturating_add(jiff::Span::new().days(ahead))).await.expect("every day's");
+    }
+    assert_eq!(fresh.tenants().await.expect("asked"), [TENANT, TenantId(8)]);
+    assert_eq!(operator.rotate(TenantId(9)).await.expect("asked"), None, "no such tenant");
+    assert_eq!(operator.aged(1, jiff::Timestamp::now(), 9).await.expect("asked"), []);
+}
+
+#[tokio::test]
+async fn a_key_is_not_used_before_the_archive_has_it() {
+    let archive = Mounted::new();
+    let door = archive.0.join("open");
+    let command = format!("archive_command=test -e {}", door.display());
+    let databases = Databases::bare_with(&["fsync=off", "archive_mode=on", &command]).await;
+    databases.migrate().await.expect("migrated");
+    let operator = keyring(&databases, "budstikke_operator");
+    let public = operator.provide(TENANT, FROM, FROM, 90).await.expect("provided");
+    assert_eq!(public, [], "nothing is sealed to it yet");
+    let api = keyring(&databases, "budstikke_api");
+    for _ in 0..2 {
+        assert!(!operator.secure(TENANT, FROM).await.expect("asked"));
+        assert!(matches!(api.log_key(TENANT, FROM).await, Err(Error::NotSafe { .. })));
+        assert!(matches!(api.queue_key(TENANT, FROM).await, Err(Error::NotSafe { .. })));
+    }
+    // As the superuser who may, since the schema's owner was not given the right.
+    let root = databases.keyring.pool("postgres");
+    sqlx::query("select pg_switch_wal()").execute(&root).await.expect("switched");
+    std::fs::write(&door, "").expect("opened");
+    let begin = std::time::Instant::now();
+    while !operator.secure(TENANT, FROM).await.expect("asked") {
+        assert!(begin.elapsed().as_secs() < 90, "the archive is open");
+        sqlx::query("select pg_switch_wal()").execute(&root).await.expect("switched");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    api.log_key(TENANT, FROM).await.expect("safe");
+    assert_eq!(operator.provide(TENANT, FROM, FROM, 90).await.expect("provided").len(), 1);
 }

@@ -17,6 +17,10 @@ create role budstikke_owner login createrole password '$owner'
 create database budstikke owner budstikke_owner
 revoke all on database budstikke from public
 SQL
+    # So that the archive gets new keys at once.
+    postgres --single -D "$data.new" -c log_min_error_statement=panic budstikke >/dev/null <<SQL
+grant execute on function pg_switch_wal() to budstikke_owner
+SQL
     printf '%s\n' "hostssl all all all scram-sha-256" "local all all reject" >"$data.new/pg_hba.conf"
     mv "$data.new" "$data"
 fi

@@ -66,6 +66,11 @@ livenessProbe: {httpGet: {path: /livez, port: health}, periodSeconds: 10, failur
 readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 2, failureThreshold: 3}
 {{- end }}
 
+{{/* Where the API finds the key-encryption keys; the kubelet brings new ones. */}}
+{{- define "budstikke.kekEnv" -}}
+- {name: BUDSTIKKE_KEK_DIRS, value: /etc/budstikke/kek}
+{{- end }}
+
 {{/* What bootstrap, migrate and the operator are told. Bootstrap hands the two others what they need in files: a
      Secret that it has just made could not be a volume of its own pod. */}}
 {{- define "budstikke.operatorEnv" -}}
@@ -78,6 +83,7 @@ readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 2, failu
 - {name: BUDSTIKKE_RELEASE, value: {{ include "budstikke.name" . }}}
 - {name: BUDSTIKKE_LEASE, value: {{ include "budstikke.name" . }}-operator}
 - {name: BUDSTIKKE_OUT, value: /etc/budstikke}
+- {name: BUDSTIKKE_KEK_GENERATION, value: {{ .Values.keyring.kek.generation | quote }}}
 - {name: BUDSTIKKE_DATABASE_SECRET, value: {{ include "budstikke.postgresSecret" . }}}
 - {name: BUDSTIKKE_KEYRING_SECRET, value: {{ include "budstikke.keyringSecret" . }}}
 - {name: BUDSTIKKE_EMBEDDED_DATABASE, value: {{ not .Values.postgres.existingSecret | quote }}}

@@ -94,23 +94,31 @@ begin
     end loop;
 end $$;
 
--- Writes a partition anew without the rows that a condition names: how many went.
-create function rewrite_without(partition regclass, condition text) returns bigint
+-- Writes a partition anew without the rows that a condition names: nothing else that its pages held is left.
+create function write_anew(partition regclass, condition text) returns void
 language plpgsql set search_path = keyring, pg_temp as $$
 declare
     called constant name := (select relname from pg_class where oid = partition);
     bounds constant text := (select pg_get_expr(relpartbound, oid) from pg_class where oid = partition);
     parent constant regclass := (select inhparent::regclass from pg_inherits where inhrelid = partition);
+begin
+    execute format('alter table %s detach partition %I', parent, called);
+    execute format('alter table %I rename to key_old', called);
+    execute format('create table %I (like %s including defaults including constraints)', called, parent);
+    execute format('insert into %I select * from key_old where not (%s)', called, condition);
+    execute format('alter table %s attach partition %I %s', parent, called, bounds);
+    drop table key_old;
+end $$;
+
+-- The same, only where there are such rows: how many went.
+create function rewrite_without(partition regclass, condition text) returns bigint
+language plpgsql set search_path = keyring, pg_temp as $$
+declare
     went bigint;
 begin
     execute format('select count(*) from %s where %s', partition, condition) into went;
     if went > 0 then
-        execute format('alter table %s detach partition %I', parent, called);
-        execute format('alter table %I rename to key_old', called);
-        execute format('create table %I (like %s including defaults including constraints)', called, parent);
-        execute format('insert into %I select * from key_old where not (%s)', called, condition);
-        execute format('alter table %s attach partition %I %s', parent, called, bounds);
-        drop table key_old;
+        perform write_anew(partition, condition);
     end if;
     return went;
 end $$;
@@ -146,7 +154,8 @@ declare
     went bigint := 0;
 begin
     perform pg_advisory_xact_lock(tenant);
-    lock table key, hour_key, lasting_key, wrapping_key in access exclusive mode;
+    -- In the order in which those who make keys come to them.
+    lock table wrapping_key, lasting_key, key, hour_key in access exclusive mode;
     insert into erasure (tenant_id, class, before)
     select tenant, 'account', (now() at time zone 'Europe/Copenhagen')::date
     where not exists (select from erasure e where e.tenant_id = tenant and e.class = 'account');

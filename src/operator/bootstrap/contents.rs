@@ -39,6 +39,22 @@ pub(super) fn kek() -> Result<Data, Error> {
     Ok(data([(KEK, BASE64_STANDARD.encode(random()?).as_str())]))
 }
 
+/// The generation that a file of the key-encryption Secret is a key of.
+pub(super) fn kek_generation(file: &str) -> Option<u32> {
+    if file == KEK { Some(1) } else { file.strip_prefix(KEK)?.strip_prefix('.')?.parse().ok() }
+}
+
+/// Of the newest key.
+pub(super) fn newest_kek(data: &Data) -> u32 {
+    data.keys().filter_map(|file| kek_generation(file)).max().unwrap_or(0)
+}
+
+/// One more key, and since when it is there: it wraps once every pod has it.
+pub(super) fn later_kek(generation: u32, now: Timestamp) -> Result<Data, Error> {
+    let (key, since) = (format!("{KEK}.{generation}"), format!("{KEK}.{generation}.since"));
+    Ok(data([(key.as_str(), BASE64_STANDARD.encode(random()?).as_str()), (since.as_str(), now.to_string().as_str())]))
+}
+
 /// Also for `localhost`, where port-forwarding shows the API.
 pub(super) fn api_tls(issuer: &Authority, release: &str, namespace: &str, now: Timestamp) -> Result<Data, Error> {
     let mut names = service_names(&format!("{release}-api"), namespace);

@@ -12,7 +12,8 @@ use super::{Data, Error, Secrets};
 
 pub(super) fn write(out: &Path, secrets: &Secrets) -> Result<(), Error> {
     pick(out, "ca", &secrets.authority, &[CA, CA_KEY])?;
-    pick(out, "kek", &secrets.kek, &[KEK])?;
+    let keks: Vec<&str> = secrets.kek.keys().map(String::as_str).filter(|name| name.starts_with(KEK)).collect();
+    pick(out, "kek", &secrets.kek, &keks)?;
     pick(out, "database", &secrets.database, URLS)?;
     file(&out.join("database").join(CA), &secrets.database_ca)?;
     pick(out, "keyring", &secrets.keyring, URLS)?;

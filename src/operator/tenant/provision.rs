@@ -33,12 +33,13 @@ const MANAGER: &str = "budstikke-operator/tenant";
 /// Keys are made this many days ahead: how long the operator may be away before nothing is accepted any more.
 const DAYS_AHEAD: i64 = 7;
 
-/// Makes the keys of today and the coming days, and publishes the public halves.
-pub(super) async fn keys(scope: &Scope, tenant: TenantId, log_days: u32, today: Date) -> Result<(), Failure> {
+/// Makes the keys of today and the coming days, and publishes the public halves of those that are safe. Whether today's are.
+pub(super) async fn keys(scope: &Scope, tenant: TenantId, log_days: u32, today: Date) -> Result<bool, Failure> {
     let context = &scope.context;
     let last = today.saturating_add(DAYS_AHEAD.days());
     let days = context.keyring.provide(tenant, today, last, log_days).await.map_err(Failure::Keyring)?;
-    accounts::publish_keys(&context.pool, tenant, &days).await.map_err(Failure::Account)
+    accounts::publish_keys(&context.pool, tenant, &days).await.map_err(Failure::Account)?;
+    context.keyring.secure(tenant, today).await.map_err(Failure::Keyring)
 }
 
 /// Makes the keys of the coming hours' copies of mail, where any are to be kept; who has opted out of logging has none left (D3, D4).

@@ -154,3 +154,16 @@ async fn revive(
         .await?;
     Ok(())
 }
+
+/// The account of this name that is not erased.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find(pool: &PgPool, namespace: &str, name: &str) -> Result<Option<TenantId>, Error> {
+    let found = sqlx::query_scalar!(
+        "select tenant_id from budstikke.tenant where namespace = $1 and name = $2 and erased_at is null",
+        namespace,
+        name
+    );
+    Ok(found.fetch_optional(pool).await.map_err(Error::TakeUp)?.map(TenantId))
+}

@@ -10,6 +10,7 @@ fn args(namespace: &str) -> Args {
     Args {
         namespace: namespace.to_owned(),
         release: "sms".to_owned(),
+        kek_generation: 1,
         out: None,
         database_secret: None,
         embedded_database: true,

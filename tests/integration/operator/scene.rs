@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::{Method, Request};
 use base64::Engine as _;
 use budstikke::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
+use budstikke::keyring::KekArgs;
 use budstikke::operator::{self, Args};
 use budstikke::pki::Authority;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -90,6 +91,8 @@ impl Scene {
             pod: pod.to_owned(),
             lease: "budstikke-operator".to_owned(),
             files: self.files.clone(),
+            kek: KekArgs::default(),
+            wrapping_key_days: 365,
             image: "budstikke:test".to_owned(),
             image_pull_policy: "IfNotPresent".to_owned(),
             image_pull_secrets: Vec::new(),
