@@ -107,6 +107,7 @@ async fn a_restore_is_told_until_it_is_released() {
     scene.create::<Tenant>(tenant("acme")).await;
     let _operator = scene.operator("one");
     scene.pods_come("connector-main").await;
+    scene.pods_come("sender-acme").await;
     scene.tenant_says("acme", "Active", "True", "Sending").await;
 
     // As the operator does when it finds one.
