@@ -8,7 +8,7 @@
 //!
 //! | where | resources | verbs |
 //! |---|---|---|
-//! | its own namespace | `secrets` (bootstrap) | create; get of those it makes or is told of; update of the key-encryption keys where another is wanted |
+//! | its own namespace | `secrets` (bootstrap) | create; get of those it makes or is told of; update of the key-encryption keys where another is wanted, and of the embedded instances' |
 //! | | `leases.coordination.k8s.io` | create; get, patch of its own |
 //! | | `events.events.k8s.io` | create, patch |
 //! | each served namespace | `tenants`, `smsroutes`, `retentionpolicies`, `billingplans` `.budstikke.dev` | get, list, watch |
@@ -59,7 +59,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
-use self::context::{Context, DataInstance, Workloads};
+use self::context::{Context, DataInstance, Embedded, Workloads};
 use self::metrics::Metrics;
 use self::told::Told;
 use self::world::World;
@@ -108,6 +108,15 @@ pub struct Args {
     /// Whether they get network policies.
     #[arg(long, env = "BUDSTIKKE_NETWORK_POLICIES", default_value_t = true, action = clap::ArgAction::Set)]
     pub network_policies: bool,
+    /// Whether the data instance is the embedded one: then its backups and standby are known.
+    #[arg(long, env = "BUDSTIKKE_EMBEDDED_DATABASE", default_value_t = false, action = clap::ArgAction::Set)]
+    pub embedded_database: bool,
+    /// Whether the keyring instance is the embedded one.
+    #[arg(long, env = "BUDSTIKKE_EMBEDDED_KEYRING", default_value_t = false, action = clap::ArgAction::Set)]
+    pub embedded_keyring: bool,
+    /// Whether backups are taken of the embedded instances.
+    #[arg(long, env = "BUDSTIKKE_BACKUPS", default_value_t = false, action = clap::ArgAction::Set)]
+    pub backups: bool,
     /// Reconciliations at once, over all namespaces and kinds.
     #[arg(long, env = "BUDSTIKKE_CONCURRENCY", default_value_t = 16)]
     pub concurrency: usize,
@@ -237,6 +246,7 @@ fn context(args: &Args, client: &Client) -> Result<Context, Error> {
         authority,
         database: DataInstance::read(&file("database/operator-url"))?,
         workloads: Workloads::of(args),
+        embedded: Embedded { data: args.embedded_database, keyring: args.embedded_keyring, backups: args.backups },
         metrics: Metrics::default(),
         recorder: context::recorder(client.clone(), args),
         backoff: Backoff::default(),

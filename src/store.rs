@@ -2,6 +2,7 @@
 //! decided there (`migrations/0003_isolation.sql`), not here.
 pub mod accept;
 pub mod accounts;
+pub mod backups;
 pub mod claim;
 pub mod credentials;
 pub mod history;

@@ -6,6 +6,7 @@ use jiff_sqlx::{Date as SqlDate, Timestamp as SqlTimestamp, ToSqlx as _};
 
 use super::{Class, Error, Keyring};
 use crate::domain::TenantId;
+use crate::store::backups::{self, Copies};
 
 /// Keys of one class and date that were destroyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +136,14 @@ impl Keyring {
             (Some(seconds), None) => WalWindow::Bounded(seconds),
             (_, setting) => WalWindow::Unbounded(setting.unwrap_or_default()),
         })
+    }
+
+    /// What is known of the keyring's copies; its standby is asked whether it has replayed all that was destroyed up to now.
+    ///
+    /// # Errors
+    /// When the keyring does not answer.
+    pub async fn copies(&self) -> Result<Copies, Error> {
+        backups::copies_of_keyring(&self.pool).await.map_err(Error::LookUp)
     }
 
     /// What the keyring's server takes the time to be.

@@ -76,7 +76,7 @@ pub enum Error {
         /// What the API said.
         source: kube::Error,
     },
-    /// A Secret could not be changed.
+    /// A Secret could not be given what it lacks.
     #[error("change the Secret {name}: {source}")]
     Update {
         /// Which one.
@@ -171,7 +171,14 @@ pub async fn ensure_all(client: &kube::Client, args: &Args) -> Result<Secrets, E
             return secrets.existing(&name, contents::URLS).await;
         }
         let instance = Instance { host: format!("{release}-{service}"), namespace };
-        secrets.ensure(&name, || contents::instance(&issuer, &instance, now)).await
+        let copies = || contents::copies(&issuer);
+        let make = || {
+            let mut data = contents::instance(&issuer, &instance, now)?;
+            data.append(&mut copies()?);
+            Ok(data)
+        };
+        let data = secrets.ensure(&name, make).await?;
+        secrets.complete(&name, data, contents::COPIES, copies).await
     };
     let database = instance(&args.database_secret, args.embedded_database, "database", "postgres").await?;
     let keyring = instance(&args.keyring_secret, args.embedded_keyring, "keyring", "keyring").await?;
@@ -228,6 +235,35 @@ impl Installation {
                 Ok(_) => tracing::info!(name, generation, "added a key-encryption key"),
                 Err(kube::Error::Api(status)) if status.is_conflict() => {}
                 Err(source) => return Err(Error::Update { name: name.to_owned(), source }),
+            }
+        }
+    }
+
+    /// Adds those keys that a Secret of an earlier version lacks, and changes none, unless somebody was faster.
+    async fn complete(
+        &self,
+        name: &str,
+        data: Data,
+        keys: &[&str],
+        make: impl Fn() -> Result<Data, Error>,
+    ) -> Result<Data, Error> {
+        if keys.iter().all(|key| data.contains_key(*key)) {
+            return Ok(data);
+        }
+        let failed = |source| Error::Update { name: name.to_owned(), source };
+        loop {
+            let mut secret = self.api.get(name).await.map_err(failed)?;
+            let mut all = make()?;
+            all.append(&mut secret.data.take().unwrap_or_default());
+            secret.data = Some(all);
+            // Refused where another version of it was stored since: then what that one lacks is added.
+            match self.api.replace(name, &PostParams::default(), &secret).await {
+                Ok(secret) => {
+                    tracing::info!(name, "completed");
+                    return Ok(secret.data.unwrap_or_default());
+                }
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                Err(source) => return Err(failed(source)),
             }
         }
     }

@@ -34,6 +34,7 @@ pub(super) struct Context {
     pub(super) authority: Authority,
     pub(super) database: DataInstance,
     pub(super) workloads: Workloads,
+    pub(super) embedded: Embedded,
     pub(super) metrics: Metrics,
     pub(super) recorder: Recorder,
     pub(super) backoff: Backoff,
@@ -51,6 +52,15 @@ pub(super) struct Workloads {
     pub(super) pull_secrets: Vec<String>,
     pub(super) network_policies: bool,
     pub(super) log: String,
+}
+
+/// Which instances came with the chart.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Embedded {
+    pub(super) data: bool,
+    pub(super) keyring: bool,
+    /// Whether backups are taken of them.
+    pub(super) backups: bool,
 }
 
 /// How pods reach the data instance.

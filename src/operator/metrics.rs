@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::store::backups::{Copies, Standby};
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
@@ -24,6 +26,11 @@ struct Namespace {
     namespace: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Instance {
+    instance: &'static str,
+}
+
 /// What the operator counts.
 #[derive(Debug, Clone)]
 pub(super) struct Metrics {
@@ -32,6 +39,9 @@ pub(super) struct Metrics {
     seconds: Family<Kind, Histogram>,
     held: Family<Namespace, Gauge>,
     synced: Family<Namespace, Gauge>,
+    backup_newest: Family<Instance, Gauge>,
+    backup_oldest: Family<Instance, Gauge>,
+    standby_missing: Family<Instance, Gauge>,
     /// 1 on the leader.
     pub(super) leading: Gauge,
     /// When what had to be gone was gone last, Unix seconds.
@@ -54,6 +64,9 @@ impl Default for Metrics {
             }),
             held: Family::default(),
             synced: Family::default(),
+            backup_newest: Family::default(),
+            backup_oldest: Family::default(),
+            standby_missing: Family::default(),
             leading: Gauge::default(),
             retention_ran: Gauge::default(),
             kek_behind: Gauge::default(),
@@ -78,6 +91,21 @@ impl Metrics {
             "namespace_synced",
             "1 once everything in a namespace was listed; a namespace at 0 is not served",
             self.synced.clone(),
+        );
+        registry.register(
+            "backup_newest_timestamp_seconds",
+            "When the newest base backup of an embedded instance began; 0: there is none",
+            self.backup_newest.clone(),
+        );
+        registry.register(
+            "backup_oldest_timestamp_seconds",
+            "Of the oldest thing that holds data in the repository of an embedded instance; not there: nothing does",
+            self.backup_oldest.clone(),
+        );
+        registry.register(
+            "standby_missing",
+            "1 while commits wait for a standby that does not stream, or has not replayed what was destroyed",
+            self.standby_missing.clone(),
         );
         registry.register("leading", "1 on the operator that leads", self.leading.clone());
         registry.register(
@@ -112,6 +140,24 @@ impl Metrics {
 
     pub(super) fn synced(&self, namespace: &str, synced: bool) {
         self.synced.get_or_create(&Namespace { namespace: namespace.to_owned() }).set(i64::from(synced));
+    }
+
+    /// What is known of an instance's copies. One that no loop has reported of has no backups here.
+    pub(super) fn copies(&self, instance: &'static str, copies: &Copies) {
+        let label = Instance { instance };
+        let missing = matches!(copies.standby, Standby::Away | Standby::Behind);
+        self.standby_missing.get_or_create(&label).set(i64::from(missing));
+        let Some(report) = &copies.report else { return };
+        let newest = report.newest.map_or(0, jiff::Timestamp::as_second);
+        self.backup_newest.get_or_create(&label).set(newest);
+        match report.oldest {
+            Some(oldest) => {
+                self.backup_oldest.get_or_create(&label).set(oldest.as_second());
+            }
+            None => {
+                self.backup_oldest.remove(&label);
+            }
+        }
     }
 
     pub(super) fn held(&self, namespace: &str, tenants: usize) {

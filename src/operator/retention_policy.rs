@@ -1,5 +1,6 @@
 //! RetentionPolicy: validated, counted who is under it, and shown to be kept. What it says is enforced through the Tenants under
 //! it (`tenant`), and by what goes each day (`expiry`).
+mod copies;
 mod proof;
 mod validate;
 

@@ -18,6 +18,9 @@ pub enum Error {
     /// The clock was not read.
     #[error("ask the database for the time: {0}")]
     Clock(#[source] sqlx::Error),
+    /// What there is of copies was not read.
+    #[error("look at the backups and the standby: {0}")]
+    Copies(#[source] sqlx::Error),
     /// The run was not noted.
     #[error("note the run: {0}")]
     Note(#[source] sqlx::Error),

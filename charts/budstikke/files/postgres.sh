@@ -1,31 +1,60 @@
 #!/bin/bash
-# Starts an embedded PostgreSQL. The first start makes the cluster aside and moves it into place, so that a start
-# that was cut short leaves nothing half made.
+# Starts an embedded PostgreSQL, the primary: postgres.sh [-c NAME=VALUE …]. What it reads is told in environment.sh; besides,
+#   RESTORE_ID         restores before it starts, once for each id (restore.sh); RESTORE_TARGET says to when
+# The first start makes the cluster aside and moves it into place, so that a start that was cut short leaves nothing half made.
 set -euo pipefail
-PATH=$PATH:/usr/lib/postgresql/15/bin
-data=/var/lib/postgresql/data/pgdata
+# shellcheck source=charts/budstikke/files/environment.sh
+. "${0%/*}/environment.sh"
+configure_repository
+configure_server
 
-if [ ! -s "$data/PG_VERSION" ]; then
-    echo "making a new cluster"
-    rm -rf "$data.new"
-    initdb --pgdata "$data.new" --username postgres --pwfile /secrets/postgres-password \
+if [ -n "${RESTORE_ID:-}" ]; then
+    # shellcheck source=charts/budstikke/files/restore.sh
+    . "${0%/*}/restore.sh"
+    restore "$@"
+fi
+
+# A volume that was lost must not begin anew as if nothing had been.
+if [ ! -s "$PGDATA/PG_VERSION" ] && [ -n "$REPOSITORY" ]; then
+    kept=$(rest info --output=json | jq '[.[].backup[]?] | length') || die "the repository cannot be read: see above"
+    [ "$kept" = 0 ] || die "the volume is empty, but the repository has $kept backups of it: set restore.id to bring them back," \
+        "or delete the repository to begin anew"
+fi
+
+# A server whose place another one has taken must not go on beside it.
+if [ -s "$PGDATA/PG_VERSION" ] && [ -n "$REPOSITORY" ]; then
+    theirs=$(rest info --output=json | jq -r '[.[].archive[]?.max // empty] | max // "0" | .[0:8]') ||
+        say "the repository cannot be read: it is not known whether another server was the primary since"
+    ours=$(LC_ALL=C pg_controldata "$PGDATA" | sed -nE "s/^(Latest checkpoint's TimeLineID|Min recovery ending loc's timeline): +//p" | sort -n | tail -n 1)
+    [ $((16#${theirs:-0})) -le "$ours" ] || die "the repository goes on after this volume ended: another server was the primary" \
+        "since. Set restore.id to take up what it wrote."
+fi
+
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    say "making a new cluster"
+    rm -rf "$PGDATA.new"
+    initdb --pgdata "$PGDATA.new" --username postgres --pwfile "$SECRETS/postgres-password" \
         --auth-host scram-sha-256 --auth-local reject --encoding UTF8 --locale C.UTF-8 --data-checksums >/dev/null
-    # The owner of the schema makes the roles of tenants and routes; it is no superuser.
-    owner=$(cat /secrets/owner-password)
-    postgres --single -D "$data.new" -c log_min_error_statement=panic postgres >/dev/null <<SQL
-create role budstikke_owner login createrole password '$owner'
+    PGDATA=$PGDATA.new alone <<SQL
+create role budstikke_owner login createrole
 create database budstikke owner budstikke_owner
 revoke all on database budstikke from public
 SQL
-    # So that the archive gets new keys at once.
-    postgres --single -D "$data.new" -c log_min_error_statement=panic budstikke >/dev/null <<SQL
-grant execute on function pg_switch_wal() to budstikke_owner
-SQL
-    printf '%s\n' "hostssl all all all scram-sha-256" "local all all reject" >"$data.new/pg_hba.conf"
-    mv "$data.new" "$data"
+    mv "$PGDATA.new" "$PGDATA"
 fi
 
-exec postgres -D "$data" -c listen_addresses='*' -c unix_socket_directories='' \
-    -c ssl=on -c ssl_cert_file=/tls/tls.crt -c ssl_key_file=/tls/tls.key -c ssl_min_protocol_version=TLSv1.3 \
-    -c password_encryption=scram-sha-256 -c log_statement=none -c log_min_duration_statement=-1 \
-    -c log_parameter_max_length_on_error=0 -c log_min_error_statement=panic -c log_error_verbosity=terse "$@"
+# At every start: an older cluster lacks the standby's login, and a restored one may have passwords of its time. The owner of the
+# schema makes the roles of tenants and routes; it is no superuser. It may see whether a standby has replayed.
+alone <<SQL
+do \$\$ begin create role budstikke_standby; exception when duplicate_object then null; end \$\$
+alter role budstikke_standby login replication connection limit 4 password '$(cat "$SECRETS/standby-password")'
+alter role budstikke_owner password '$(cat "$SECRETS/owner-password")'
+alter role postgres password '$(cat "$SECRETS/postgres-password")'
+grant pg_read_all_stats to budstikke_owner
+SQL
+# So that the archive gets new keys at once.
+alone budstikke <<SQL
+grant execute on function pg_switch_wal() to budstikke_owner
+SQL
+
+exec postgres -D "$PGDATA" "${settings[@]}" "$@"

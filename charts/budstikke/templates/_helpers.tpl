@@ -48,6 +48,14 @@ app.kubernetes.io/component: {{ .component }}
   .Values.postgres.existingCaSecret .Values.keyring.existingCaSecret | compact | uniq | toJson }}
 {{- end }}
 
+{{/* Those of the embedded instances, which bootstrap completes where an earlier version made them. */}}
+{{- define "budstikke.embeddedSecrets" -}}
+{{- $secrets := list -}}
+{{- if not .Values.postgres.existingSecret }}{{ $secrets = append $secrets (include "budstikke.postgresSecret" .) }}{{ end -}}
+{{- if not .Values.keyring.existingSecret }}{{ $secrets = append $secrets (include "budstikke.keyringSecret" .) }}{{ end -}}
+{{- $secrets | toJson }}
+{{- end }}
+
 {{/* Restricted, as every pod of this chart is. */}}
 {{- define "budstikke.podSecurity" -}}
 runAsNonRoot: true
@@ -88,6 +96,7 @@ readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 2, failu
 - {name: BUDSTIKKE_KEYRING_SECRET, value: {{ include "budstikke.keyringSecret" . }}}
 - {name: BUDSTIKKE_EMBEDDED_DATABASE, value: {{ not .Values.postgres.existingSecret | quote }}}
 - {name: BUDSTIKKE_EMBEDDED_KEYRING, value: {{ not .Values.keyring.existingSecret | quote }}}
+- {name: BUDSTIKKE_BACKUPS, value: {{ .Values.backups.enabled | quote }}}
 {{- with .Values.postgres.existingCaSecret }}
 - {name: BUDSTIKKE_DATABASE_CA_SECRET, value: {{ . }}}
 {{- end }}

@@ -16,6 +16,8 @@ pub(super) const CA: &str = "ca.crt";
 pub(super) const CA_KEY: &str = "ca.key";
 /// The key-encryption key, base64 of 32 bytes.
 pub(super) const KEK: &str = "kek";
+/// What [`copies`] makes.
+pub(super) const COPIES: &[&str] = &[CA, "standby-password", "backup-passphrase"];
 /// What the Secret of an existing instance must hold.
 pub(super) const URLS: &[&str] = &["owner-url", "operator-url", "api-url"];
 
@@ -87,6 +89,17 @@ pub(super) fn instance(issuer: &Authority, instance: &Instance<'_>, now: Timesta
         ("api-url", url("api", &api).as_str()),
         ("tls.crt", certificate.as_str()),
         ("tls.key", key.expose()),
+    ]))
+}
+
+/// What the Secret of an embedded instance holds since it has backups and a standby, and one of an earlier version lacks: the
+/// authority's certificate, by which a standby knows the primary, its password, and the passphrase of the repository.
+pub(super) fn copies(issuer: &Authority) -> Result<Data, Error> {
+    let (standby, passphrase) = (password()?, password()?);
+    Ok(data([
+        (CA, issuer.certificate()),
+        ("standby-password", standby.as_str()),
+        ("backup-passphrase", passphrase.as_str()),
     ]))
 }
 

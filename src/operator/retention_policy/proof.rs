@@ -3,9 +3,11 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 use super::super::conditions::Verdict;
+use super::super::context::Embedded;
 use super::super::controller::Scope;
 use super::super::expiry::Last;
 use super::super::failure::Failure;
+use super::copies;
 use super::validate::{log_days, mail_hours, not_kept};
 use crate::crd::conditions::{reasons, types};
 use crate::crd::retentionpolicy::{ClassStatus, ErasedStatus};
@@ -33,6 +35,7 @@ pub(super) struct Proof {
     overdue: i64,
     pending: Option<Pending>,
     caught_up: Option<CaughtUp>,
+    embedded: Embedded,
 }
 
 impl Proof {
@@ -48,7 +51,9 @@ impl Proof {
         let pending = store::pending(&context.pool, accounts, log_days(spec), today).await.map_err(of_store)?;
         let caught_up = store::caught_up(&context.pool).await.map_err(of_store)?;
         let last = context.retention.borrow().clone();
-        Ok(Self { last, erased: Some(erased(&totals)), oldest, oldest_hour, overdue: days + hours, pending, caught_up })
+        let overdue = days + hours;
+        let embedded = context.embedded;
+        Ok(Self { last, erased: Some(erased(&totals)), oldest, oldest_hour, overdue, pending, caught_up, embedded })
     }
 
     /// Whether what the policy promises is kept; `None` before that is known.
@@ -68,11 +73,14 @@ impl Proof {
         if self.overdue > 0 {
             return no(reasons::OVERDUE, format!("{} keys that must be gone are not", self.overdue));
         }
+        if let Some((reason, message)) = copies::wrong(spec, run, self.embedded, now) {
+            return no(reason, message);
+        }
         match &run.wal {
             WalWindow::Unbounded(setting) => no(
                 reasons::INVALID,
                 format!(
-                    "the keyring's write-ahead log keeps destroyed keys: change {setting} of its server (archive_timeout = 1h, wal_recycle = off, wal_keep_size = 0)"
+                    "the keyring's write-ahead log keeps destroyed keys: change {setting} of its server (archive_timeout = 1min, wal_recycle = off, wal_keep_size = 0, an archive_command that succeeds, no replication slot)"
                 ),
             ),
             WalWindow::Bounded(seconds) if *seconds > WAL_SECONDS => no(
@@ -83,7 +91,13 @@ impl Proof {
             ),
             WalWindow::Bounded(seconds) => match nothing_of_mail(spec, *seconds) {
                 Some(message) => no(reasons::INVALID, message),
-                None => Some(Verdict::yes(types::COMPLIANT, reasons::SUCCEEDED, self.gone(now))),
+                None => {
+                    let mut message = self.gone(now);
+                    if let Some(exposed) = copies::exposed(run, self.embedded) {
+                        message = format!("{message}; {exposed}");
+                    }
+                    Some(Verdict::yes(types::COMPLIANT, reasons::SUCCEEDED, message))
+                }
             },
         }
     }
@@ -190,6 +204,7 @@ mod tests {
 
     use super::*;
     use crate::retention::Run;
+    use crate::store::backups::Copies;
 
     fn spec() -> RetentionPolicySpec {
         serde_json::from_value(json!({
@@ -207,7 +222,9 @@ mod tests {
 
     fn ran(minutes_ago: i64, wal: WalWindow) -> Proof {
         let at = now().saturating_sub(SignedDuration::from_mins(minutes_ago)).expect("near");
-        let run = Run { at, keys: 0, partitions: 0, entries: 0, messages: 0, accounts: 0, caught_up: 0, wal };
+        let (keyring, data) = (Copies::default(), Copies::default());
+        let run =
+            Run { at, keys: 0, partitions: 0, entries: 0, messages: 0, accounts: 0, caught_up: 0, wal, keyring, data };
         Proof { last: Last { run: Some(run), failed: None }, ..Proof::default() }
     }
 

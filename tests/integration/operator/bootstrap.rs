@@ -2,7 +2,7 @@
 use budstikke::operator::bootstrap::{Args, ensure_all};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 
 use super::scene::Scene;
 
@@ -50,4 +50,22 @@ async fn a_secret_that_is_named_is_never_made() {
     scene.create::<Secret>(url).await;
     let error = ensure_all(&scene.client, &args).await.expect_err("it lacks one").to_string();
     assert_eq!(error, "the Secret own has no usable key api-url");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_an_earlier_version_is_given_what_it_lacks_and_nothing_else_is_changed() {
+    let scene = Scene::set().await;
+    let args = args(&scene.namespace);
+    ensure_all(&scene.client, &args).await.expect("made");
+    let api = scene.api::<Secret>();
+    let before = api.get("sms-keyring").await.expect("it is there");
+    let mut old = before.clone();
+    let kept = old.data.as_mut().expect("content");
+    let passphrase = kept.remove("backup-passphrase").expect("made with the others");
+    api.replace("sms-keyring", &PostParams::default(), &old).await.expect("an earlier version's");
+    let (one, two) = tokio::join!(ensure_all(&scene.client, &args), ensure_all(&scene.client, &args));
+    assert_eq!(one.expect("completed"), two.expect("completed"), "both see the same");
+    let mut after = api.get("sms-keyring").await.expect("it is there").data.expect("content");
+    assert_ne!(after.insert("backup-passphrase".to_owned(), passphrase.clone()), Some(passphrase), "drawn anew");
+    assert_eq!(Some(after), before.data, "nothing else was touched");
 }

@@ -1,0 +1,38 @@
+-- What the loop that takes backups says of them, and whether a standby is there. Embedded instances only: of others nothing is known
+-- here, and what the owner declares counts.
+
+create table backup_report (
+    only_one        boolean primary key default true check (only_one),
+    at              timestamptz not null,                -- when the repository was looked at
+    oldest          timestamptz,                         -- of the oldest thing in it that holds data; null: nothing does
+    newest          timestamptz,                         -- when the newest base backup began; null: there is none
+    keep_seconds    bigint not null,                     -- nothing may be older
+    every_seconds   bigint not null,                     -- between two base backups
+    failure         text not null                        -- what failed in that round; empty: nothing
+);
+grant select on backup_report to budstikke_operator;
+
+-- Told by the server's own superuser, on its socket.
+create function backup_reported(report jsonb) returns void
+language sql set search_path = budstikke, pg_temp
+begin atomic
+    insert into backup_report (at, oldest, newest, keep_seconds, every_seconds, failure)
+    values (now(), to_timestamp((report ->> 'oldest')::double precision), to_timestamp((report ->> 'newest')::double precision),
+        (report ->> 'keep')::bigint, (report ->> 'every')::bigint, left(report ->> 'failure', 200))
+    on conflict (only_one) do update set at = excluded.at, oldest = excluded.oldest, newest = excluded.newest,
+        keep_seconds = excluded.keep_seconds, every_seconds = excluded.every_seconds, failure = excluded.failure;
+end;
+
+-- Whether commits wait for a standby, whether one streams, and whether it has replayed all up to a position: the present one,
+-- which is told, when none is asked for. The owner may see this on embedded instances, where it is in pg_read_all_stats.
+create function standby_state(asked text, out configured boolean, out streaming boolean, out replayed boolean, out upto text)
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+begin
+    upto := coalesce(asked, pg_current_wal_insert_lsn()::text);
+    configured := current_setting('synchronous_standby_names') <> '';
+    select count(*) > 0, coalesce(bool_or(replay_lsn >= upto::pg_lsn), false) into streaming, replayed
+    from pg_stat_replication where application_name = 'budstikke_standby' and state = 'streaming';
+end $$;
+
+revoke execute on function backup_reported(jsonb), standby_state(text) from public;
+grant execute on function standby_state(text) to budstikke_operator;
