@@ -69,3 +69,20 @@ async fn a_secret_of_an_earlier_version_is_given_what_it_lacks_and_nothing_else_
     assert_ne!(after.insert("backup-passphrase".to_owned(), passphrase.clone()), Some(passphrase), "drawn anew");
     assert_eq!(Some(after), before.data, "nothing else was touched");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_that_is_raised_adds_one_key_beside_the_others() {
+    let scene = Scene::set().await;
+    let first = args(&scene.namespace);
+    ensure_all(&scene.client, &first).await.expect("made");
+    let kek = async || scene.find::<Secret>("sms-kek").await.and_then(|secret| secret.data).expect("its content");
+    let before = kek().await;
+    let second = Args { kek_generation: 2, ..args(&scene.namespace) };
+    let (one, two) = tokio::join!(ensure_all(&scene.client, &second), ensure_all(&scene.client, &second));
+    assert_eq!(one.expect("added"), two.expect("added"), "both see the same");
+    let after = kek().await;
+    assert_eq!(after.keys().collect::<Vec<_>>(), ["kek", "kek.2", "kek.2.since"]);
+    assert_eq!(after["kek"], before["kek"], "what is wrapped by it still opens");
+    ensure_all(&scene.client, &first).await.expect("an operator of before");
+    assert_eq!(kek().await, after, "nothing goes back");
+}
