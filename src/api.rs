@@ -11,18 +11,23 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub mod auth;
+pub mod copy;
 pub mod cursor;
+pub mod disclosures;
 pub mod extract;
 pub mod idempotency;
 pub mod inbound;
 pub mod messages;
 pub mod metrics;
 pub mod openapi;
+pub mod owner;
 pub mod problem;
 pub mod router;
 pub mod seal;
+pub mod search;
 pub mod send;
 pub mod server;
+pub mod statistics;
 pub mod view;
 
 pub use metrics::Metrics;
@@ -62,6 +67,23 @@ pub struct Args {
     /// Calls a second that each tenant may make at this process on the average; a protection against abuse.
     #[arg(long, env = "BUDSTIKKE_API_CALLS_PER_SECOND", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     calls_per_second: u32,
+    /// File with the SHA-256 of the owner's key, in hexadecimal; without it nobody can call as the owner.
+    #[arg(long, env = "BUDSTIKKE_OWNER_KEY_HASH_FILE")]
+    owner_key_hash_file: Option<PathBuf>,
+    /// The least number of tenants in any figure of the statistics over all of them (D6).
+    #[arg(long, env = "BUDSTIKKE_STATISTICS_MINIMUM_TENANTS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    statistics_minimum_tenants: u32,
+}
+
+/// What may be set about calls.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Calls a second that each tenant may make on the average.
+    pub calls_per_second: u32,
+    /// Where the hash of the owner's key is; without it nobody can call as the owner.
+    pub owner_key_hash_file: Option<PathBuf>,
+    /// The least number of tenants in any figure of the statistics over all of them (D6).
+    pub minimum_tenants: usize,
 }
 
 /// Why the role stopped.
@@ -107,18 +129,20 @@ pub struct Shared {
     door: auth::Door,
     in_flight: idempotency::InFlight,
     calls: Arc<Semaphore>,
+    copies: copy::Copies,
+    settings: Settings,
     metrics: Metrics,
 }
 
 impl Shared {
-    /// Starts accepting on `pool`, at `clock`'s time; each tenant may make `calls_per_second` on the average.
+    /// Starts accepting on `pool`, at `clock`'s time.
     #[must_use]
     pub fn start(
         pool: PgPool,
         keyring: Keyring,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
-        calls_per_second: u32,
+        settings: Settings,
     ) -> Arc<Self> {
         let acceptor = Acceptor::start(&pool, &Waker::start(&pool));
         Arc::new(Self {
@@ -126,9 +150,11 @@ impl Shared {
             keyring,
             acceptor,
             clock,
-            door: auth::Door::new(calls_per_second),
+            door: auth::Door::new(settings.calls_per_second),
             in_flight: idempotency::InFlight::default(),
             calls: Arc::new(Semaphore::new(CALLS)),
+            copies: copy::Copies::default(),
+            settings,
             metrics,
         })
     }
@@ -154,7 +180,12 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let metrics = Metrics::register(&mut registry);
     let pool = store::connect(&database, args.database_connections, "budstikke-api");
     let keyring = Keyring::open(keyring::connect(&keys, KEYRING_CONNECTIONS, "budstikke-api"), kek);
-    let shared = Shared::start(pool, keyring, Arc::new(SystemClock), metrics, args.calls_per_second);
+    let settings = Settings {
+        calls_per_second: args.calls_per_second,
+        owner_key_hash_file: args.owner_key_hash_file,
+        minimum_tenants: usize::try_from(args.statistics_minimum_tenants).unwrap_or(usize::MAX),
+    };
+    let shared = Shared::start(pool, keyring, Arc::new(SystemClock), metrics, settings);
 
     let (ready, stop) = (Ready::default(), CancellationToken::new());
     let listen = |address, source| Error::Listen { address, source };

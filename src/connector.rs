@@ -279,6 +279,7 @@ impl Connector {
             binds: Arc::clone(&binds),
             brake,
             memory: Arc::clone(&memory),
+            key: Arc::clone(&key),
             config: config.clone(),
             metrics: metrics.clone(),
         };

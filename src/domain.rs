@@ -1,4 +1,5 @@
 //! What the service is about, without a database, a network or a clock of its own.
+pub mod aggregate;
 mod api_key;
 mod clock;
 pub mod content;

@@ -154,8 +154,12 @@ pub struct Keyring {
     queue_by_day: Cache<(TenantId, Date), QueueKey>,
     log_by_day: Cache<(TenantId, Date), LogKey>,
     mail_by_hour: Cache<(TenantId, Hour), MailKey>,
+    log_of_days: Cache<(TenantId, Date), Vec<(Date, LogKey)>>,
     named: Cache<(TenantId, String), Named>,
 }
+
+/// Tenants whose log keys of all days are kept at once, for searches: some 100 KiB each.
+const SEARCHERS: usize = 64;
 
 /// A key that was asked for by its name.
 #[derive(Debug)]
@@ -178,6 +182,7 @@ impl Keyring {
             queue_by_day: Cache::default(),
             log_by_day: Cache::default(),
             mail_by_hour: Cache::default(),
+            log_of_days: Cache::new(cache::KEEP, SEARCHERS),
             named: Cache::default(),
         }
     }
@@ -347,6 +352,24 @@ impl Keyring {
         let (name, bytes) = self.unwrap_safe(tenant, class, stored).await?;
         let key = LogKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?;
         Ok(self.log_by_day.put((tenant, day), Arc::new(key)))
+    }
+
+    /// Every log key of the days before `until` that is left, oldest first: by them a number is found over all of the log (D7).
+    /// One question, and none where the same tenant has searched within a minute.
+    ///
+    /// # Errors
+    /// When the keyring does not answer, or one does not open.
+    pub async fn log_keys(&self, tenant: TenantId, until: Date) -> Result<Arc<Vec<(Date, LogKey)>>, Error> {
+        if let Some(keys) = self.log_of_days.get(&(tenant, until)) {
+            return Ok(keys);
+        }
+        let class = Class::Log;
+        let mut keys = Vec::new();
+        for (day, stored) in sql::before(&self.pool, tenant, class, until).await.map_err(Error::LookUp)? {
+            let (name, bytes) = self.unwrap(tenant, class, Some(stored)).await?;
+            keys.push((day, LogKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?));
+        }
+        Ok(self.log_of_days.put((tenant, until), Arc::new(keys)))
     }
 
     /// The queue key of this name.

@@ -4,7 +4,9 @@ pub mod accept;
 pub mod accounts;
 pub mod backups;
 pub mod claim;
+pub mod copy;
 pub mod credentials;
+pub mod disclosures;
 pub mod history;
 pub mod inbound;
 pub mod installation;
@@ -19,6 +21,7 @@ pub mod retention;
 pub mod routes;
 pub mod scram;
 pub mod shares;
+pub mod statistics;
 pub mod upstream_reports;
 pub mod wake;
 

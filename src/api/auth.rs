@@ -64,18 +64,26 @@ impl FromRequestParts<Arc<Shared>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let (scheme, key) = header.and_then(|value| value.split_once(' ')).ok_or(Problem::Unauthorized)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Problem::Unauthorized);
-        }
-        let key: ApiKey = key.trim().parse().map_err(|_| Problem::Unauthorized)?;
+        let key = bearer(parts)?;
         let access = shared.door.open(&shared.pool, &key, &*shared.clock).await?;
         if !shared.door.allows(access.tenant, Instant::now()) {
             return Err(Problem::TooManyCalls);
         }
         Ok(Self(access))
     }
+}
+
+/// The key that a call brings.
+///
+/// # Errors
+/// When it brings none, or something that is none.
+pub(super) fn bearer(parts: &Parts) -> Result<ApiKey, Problem> {
+    let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (scheme, key) = header.and_then(|value| value.split_once(' ')).ok_or(Problem::Unauthorized)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Problem::Unauthorized);
+    }
+    key.trim().parse().map_err(|_| Problem::Unauthorized)
 }
 
 /// Remembers accesses and counts calls.
@@ -122,7 +130,7 @@ impl Door {
         Ok(access)
     }
 
-    fn allows(&self, tenant: TenantId, now: Instant) -> bool {
+    pub(super) fn allows(&self, tenant: TenantId, now: Instant) -> bool {
         let full = self.calls_per_second * 2.0;
         let refilled =
             |it: &Allowance| (it.calls + now.duration_since(it.at).as_secs_f64() * self.calls_per_second).min(full);

@@ -73,7 +73,7 @@ pub struct Part {
 }
 
 impl InboundMessage {
-    fn new(record: &history::Inbound, inbound: Inbound) -> Self {
+    pub(super) fn new(record: &history::Inbound, inbound: Inbound) -> Self {
         let (text, octets) = match inbound.content {
             Content::Text(text) => (Some(text), None),
             Content::Octets(octets) => (None, Some(Personal::new(STANDARD.encode(octets.reveal())))),
@@ -95,10 +95,10 @@ impl InboundMessage {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct InboundPage {
     /// The messages.
-    messages: Vec<InboundMessage>,
+    pub(super) messages: Vec<InboundMessage>,
     /// The `cursor` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 /// List received messages, newest first

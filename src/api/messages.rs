@@ -50,10 +50,24 @@ pub struct ListQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MessagePage {
     /// The messages.
-    messages: Vec<Message>,
+    pub(super) messages: Vec<Message>,
     /// The `cursor` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    pub(super) next: Option<String>,
+}
+
+impl MessagePage {
+    /// How many messages are on it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// None is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
 }
 
 /// The messages of one call.

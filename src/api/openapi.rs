@@ -14,6 +14,8 @@ use utoipa::{Modify, openapi};
     tags(
         (name = "messages", description = "Sending, history and delivery reports"),
         (name = "inbound", description = "Received messages"),
+        (name = "data", description = "What is registered about the account, and what it adds up to"),
+        (name = "owner", description = "For the owner of the installation alone"),
     ),
     modifiers(&ApiKeys),
 )]
@@ -27,10 +29,13 @@ impl Modify for ApiKeys {
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("bud_<prefix>_<secret>")
             .description(Some("An API key of the account, with the scopes it was given."));
-        document
-            .components
-            .get_or_insert_with(Default::default)
-            .add_security_scheme("apiKey", SecurityScheme::Http(scheme.build()));
+        let owner = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("bud_<prefix>_<secret>")
+            .description(Some("The owner's key, from the installation's Secret; no account's key is one."));
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("apiKey", SecurityScheme::Http(scheme.build()));
+        components.add_security_scheme("ownerKey", SecurityScheme::Http(owner.build()));
     }
 }
 
@@ -62,6 +67,21 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&super::json().expect("a document")).expect("JSON");
         assert_eq!(document["openapi"].as_str().map(|version| &version[..4]), Some("3.1."));
         let paths: Vec<_> = document["paths"].as_object().expect("paths").keys().collect();
-        assert_eq!(paths, ["/v1/batches/{id}", "/v1/inbound", "/v1/messages", "/v1/messages/{id}"]);
+        assert_eq!(
+            paths,
+            [
+                "/v1/batches/{id}",
+                "/v1/data",
+                "/v1/disclosures",
+                "/v1/inbound",
+                "/v1/inbound/search",
+                "/v1/messages",
+                "/v1/messages/search",
+                "/v1/messages/{id}",
+                "/v1/owner/disclosures",
+                "/v1/owner/statistics",
+                "/v1/statistics",
+            ]
+        );
     }
 }

@@ -22,7 +22,7 @@ pub enum Problem {
     #[error("there is nothing at this address")]
     NoSuchAddress,
     /// No such message, batch or page of this tenant's.
-    #[error("this account has no such {0}")]
+    #[error("there is no such {0}")]
     NotFound(&'static str),
     /// The address is right, the method is not.
     #[error("this address does not take this method")]
@@ -88,6 +88,9 @@ pub enum Problem {
     /// Too many calls.
     #[error("too many calls in a short time")]
     TooManyCalls,
+    /// A copy is being made for this tenant, or for as many as are made at once.
+    #[error("a copy is being made already; take the next one when that has ended")]
+    CopyUnderWay,
     /// More calls at once than the service takes.
     #[error("the service is busy; nothing was accepted")]
     Busy,
@@ -152,6 +155,7 @@ impl Problem {
             Self::InFlight => (StatusCode::CONFLICT, "idempotency-key-in-flight", "The same call is being worked on"),
             Self::OverQuota { .. } => (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "The daily quota is exceeded"),
             Self::TooManyCalls => (StatusCode::TOO_MANY_REQUESTS, "too-many-calls", "Too many calls"),
+            Self::CopyUnderWay => (StatusCode::TOO_MANY_REQUESTS, "copy-under-way", "A copy is being made"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The service is busy"),
             Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service is unavailable"),
             Self::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", "The outcome is unknown"),
@@ -163,6 +167,7 @@ impl Problem {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::OverQuota { retry_after, .. } => Some(*retry_after),
+            Self::CopyUnderWay => Some(Duration::from_secs(60)),
             Self::InFlight | Self::TooManyCalls | Self::Busy => Some(Duration::from_secs(1)),
             Self::Unavailable { .. } | Self::OutcomeUnknown | Self::TimedOut => Some(Duration::from_secs(5)),
             _ => None,

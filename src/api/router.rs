@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::openapi::Frame;
 use super::problem::Problem;
-use super::{Shared, inbound, messages, send};
+use super::{Shared, copy, disclosures, inbound, messages, search, send, statistics};
 
 /// The most bytes of a body.
 const BODY: usize = 1024 * 1024;
@@ -29,7 +29,14 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(send::send, messages::list))
         .routes(routes!(messages::read))
         .routes(routes!(messages::batch))
+        .routes(routes!(search::messages))
         .routes(routes!(inbound::list))
+        .routes(routes!(search::inbound))
+        .routes(routes!(copy::copy))
+        .routes(routes!(disclosures::list))
+        .routes(routes!(statistics::own))
+        .routes(routes!(disclosures::record, disclosures::list_all))
+        .routes(routes!(statistics::all))
 }
 
 /// The document of all addresses.

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use super::problem::Problem;
 use super::send::plan::Plan;
 use crate::domain::inbound::Inbound;
-use crate::domain::{Entry, MessageId, TenantId, content, copenhagen_day};
+use crate::domain::{Body, Entry, MessageId, TenantId, content, copenhagen_day};
 use crate::keyring::seal::Field;
 use crate::keyring::{self, Keyring};
 use crate::store::accept::{Logged, Message};
+use crate::store::copy::Waiting;
 use crate::store::credentials::Account;
 use crate::store::history::{self, Record};
 
@@ -76,6 +77,20 @@ pub async fn open_entry(keyring: &Keyring, tenant: TenantId, record: &Record) ->
         Err(error) => return Err(away(error)),
     };
     let bytes = key.open(record.id.0, Field::Entry, &record.entry).map_err(Problem::internal)?;
+    content::from_bytes(&bytes).map(Some).map_err(Problem::internal)
+}
+
+/// The whole of a message that waits; `None` once its key is destroyed (D2).
+///
+/// # Errors
+/// When the keyring is away, or the body is not what was sealed.
+pub async fn open_body(keyring: &Keyring, tenant: TenantId, waiting: &Waiting) -> Result<Option<Body>, Problem> {
+    let key = match keyring.queue_key_named(tenant, &waiting.queue_key).await {
+        Ok(key) => key,
+        Err(keyring::Error::KeyMissing { .. }) => return Ok(None),
+        Err(error) => return Err(away(error)),
+    };
+    let bytes = key.open(waiting.id, Field::Body, &waiting.body).map_err(Problem::internal)?;
     content::from_bytes(&bytes).map(Some).map_err(Problem::internal)
 }
 

@@ -14,6 +14,7 @@ use super::exchange::{Exchange, Job};
 use super::message_id;
 use super::metrics::Metrics;
 use super::owners::Memory;
+use super::tag::TagKey;
 use crate::config::connector::ConnectorConfig;
 use crate::smpp::session::{Answer, Outcome, Pending};
 use crate::smpp::vendor::{NOT_WRITTEN, WRITTEN_UNANSWERED};
@@ -33,6 +34,7 @@ pub(super) struct Answers {
     pub(super) binds: Arc<Binds>,
     pub(super) brake: Arc<Brake>,
     pub(super) memory: Arc<Memory>,
+    pub(super) key: Arc<TagKey>,
     pub(super) config: watch::Receiver<Arc<ConnectorConfig>>,
     pub(super) metrics: Metrics,
 }
@@ -92,6 +94,7 @@ impl Answers {
     fn accepted(&self, job: Job, answer: &Answer) {
         let format = self.config.borrow().settings.id_format;
         let id = answer.message_id().map(|id| message_id::from_answer(id, format)).unwrap_or_default();
+        let id = self.key.id(&id);
         if !id.is_empty() {
             self.memory.put((id.clone(), job.tag), job.seat.tenant);
         }

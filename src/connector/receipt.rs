@@ -21,7 +21,7 @@ const OLDEST: SignedDuration = SignedDuration::from_hours(4 * 24);
 /// What became of a message. Free of numbers and texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Receipt {
-    /// The upstream's id in its one spelling, and the check of the destination.
+    /// The keyed hashes of the upstream's id, in its one spelling, and of the destination.
     pub(super) key: (String, DestinationTag),
     /// Where the message stands; `Sent` when it is still on its way.
     pub(super) state: MessageState,
@@ -61,7 +61,7 @@ pub(super) fn read(
     let error = error.or_else(|| field(&text, "err").and_then(number)).filter(|error| *error != 0);
     let done = field(&text, "done date").or_else(|| field(&text, "done_date")).and_then(date);
     Ok(Receipt {
-        key: (message_id::from_receipt(id, format), key.tag(delivery.from)),
+        key: (key.id(&message_id::from_receipt(id, format)), key.tag(delivery.from)),
         state,
         error,
         done_at: done.filter(|done| (CLEARLY_LATE..OLDEST).contains(&now.duration_since(*done))).unwrap_or(now),

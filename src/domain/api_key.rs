@@ -129,11 +129,14 @@ pub enum Scope {
     /// Read received messages.
     #[serde(rename = "inbound:read")]
     InboundRead,
+    /// Read statistics and disclosures, and take a copy of everything registered (D7).
+    #[serde(rename = "data:read")]
+    DataRead,
 }
 
 impl Scope {
     /// All of them: what a tenant's first key gets.
-    pub const ALL: [Self; 3] = [Self::MessagesSend, Self::MessagesRead, Self::InboundRead];
+    pub const ALL: [Self; 4] = [Self::MessagesSend, Self::MessagesRead, Self::InboundRead, Self::DataRead];
 
     /// As the database and the API write it.
     #[must_use]
@@ -142,6 +145,7 @@ impl Scope {
             Self::MessagesSend => "messages:send",
             Self::MessagesRead => "messages:read",
             Self::InboundRead => "inbound:read",
+            Self::DataRead => "data:read",
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a key is used before it is looked up again: a destroyed one is out of memory after that.
-const KEEP: Duration = Duration::from_secs(60);
+pub(super) const KEEP: Duration = Duration::from_secs(60);
 /// Keys of one sort. At most a few hundred bytes each.
 const MOST: usize = 4096;
 

@@ -318,6 +318,27 @@ pub(super) async fn living(
     Ok(rows.fetch_all(db).await?.into_iter().map(Stored::from).collect())
 }
 
+pub(super) async fn before(
+    db: impl PgExecutor<'_>,
+    tenant: TenantId,
+    class: Class,
+    until: Date,
+) -> sqlx::Result<Vec<(Date, Stored)>> {
+    let rows = sqlx::query!(
+        r#"select k.usable_from as "day: SqlDate", k.name, k.wrapped, w.wrapped as wrapping, w.kek
+           from keyring.key k join keyring.wrapping_key w using (tenant_id)
+           where tenant_id = $1 and class = $2 and usable_from < $3 order by usable_from"#,
+        tenant.0,
+        class.as_str(),
+        until.to_sqlx() as SqlDate
+    );
+    let stored = rows.fetch_all(db).await?.into_iter().map(|row| {
+        let wrapping = Wrapped { kek: row.kek, bytes: row.wrapping };
+        (row.day.to_jiff(), Stored { name: row.name, wrapped: row.wrapped, wrapping, safe: true })
+    });
+    Ok(stored.collect())
+}
+
 pub(super) async fn of_day(
     db: impl PgExecutor<'_>,
     tenant: TenantId,

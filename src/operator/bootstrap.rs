@@ -1,5 +1,5 @@
 //! Makes the Secrets of an installation, once, where they are absent: the certificate authority, the key-encryption
-//! key, the passwords of the two PostgreSQL instances and the certificates of their servers and of the API. Templates
+//! key, the owner's key, the passwords of the two PostgreSQL instances and the certificates of their servers and of the API. Templates
 //! cannot: they would make new ones at each rendering. Nothing owns these Secrets, so they outlive an uninstall and a
 //! reinstall takes them up; whoever comes second takes what the first one made.
 //!
@@ -163,6 +163,7 @@ pub async fn ensure_all(client: &kube::Client, args: &Args) -> Result<Secrets, E
     let kek = format!("{release}-kek");
     secrets.ensure(&kek, contents::kek).await?;
     let kek = secrets.advance(&kek, args.kek_generation, now).await?;
+    secrets.ensure(&format!("{release}-owner-key"), contents::owner_key).await?;
     secrets.ensure(&format!("{release}-api-tls"), || contents::api_tls(&issuer, release, namespace, now)).await?;
 
     let instance = async |secret: &Option<String>, embedded: bool, suffix: &str, service: &str| {

@@ -58,6 +58,38 @@ impl Record {
     }
 }
 
+/// A record as the two tables give it.
+struct Row {
+    message_id: Uuid,
+    batch_id: Uuid,
+    state: i16,
+    error: Option<i32>,
+    parts: i16,
+    not_before: Option<jiff_sqlx::Timestamp>,
+    submitted_at: Option<jiff_sqlx::Timestamp>,
+    final_at: Option<jiff_sqlx::Timestamp>,
+    log_key: String,
+    entry: Vec<u8>,
+}
+
+impl From<Row> for Record {
+    fn from(row: Row) -> Self {
+        Self {
+            id: MessageId(row.message_id),
+            batch: BatchId(row.batch_id),
+            // A state of a later version says at least that there is one.
+            state: MessageState::from_code(row.state).unwrap_or(MessageState::Unknown),
+            error: row.error,
+            parts: row.parts,
+            not_before: row.not_before.map(jiff_sqlx::Timestamp::to_jiff),
+            submitted_at: row.submitted_at.map(jiff_sqlx::Timestamp::to_jiff),
+            final_at: row.final_at.map(jiff_sqlx::Timestamp::to_jiff),
+            log_key: row.log_key,
+            entry: row.entry,
+        }
+    }
+}
+
 /// Which messages, newest first.
 #[derive(Debug, Clone, Copy)]
 pub struct Filter {
@@ -105,7 +137,8 @@ impl Filter {
 /// When the database does not answer.
 pub async fn list(pool: &PgPool, tenant: TenantId, filter: Filter, limit: i64) -> Result<Vec<Record>, Error> {
     let (lowest, below, first, last) = filter.bounds();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"select message_id as "message_id!", batch_id as "batch_id!", state as "state!", error, parts as "parts!",
              not_before, submitted_at, final_at, log_key as "log_key!", entry as "entry!"
          from (
@@ -136,22 +169,47 @@ pub async fn list(pool: &PgPool, tenant: TenantId, filter: Filter, limit: i64) -
     .fetch_all(pool)
     .await
     .map_err(Error::Messages)?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Record {
-            id: MessageId(row.message_id),
-            batch: BatchId(row.batch_id),
-            // A state of a later version says at least that there is one.
-            state: MessageState::from_code(row.state).unwrap_or(MessageState::Unknown),
-            error: row.error,
-            parts: row.parts,
-            not_before: row.not_before.map(jiff_sqlx::Timestamp::to_jiff),
-            submitted_at: row.submitted_at.map(jiff_sqlx::Timestamp::to_jiff),
-            final_at: row.final_at.map(jiff_sqlx::Timestamp::to_jiff),
-            log_key: row.log_key,
-            entry: row.entry,
-        })
-        .collect())
+    Ok(rows.into_iter().map(Record::from).collect())
+}
+
+/// At most `limit` messages of a tenant to one number, newest first, below an id. The number is known by another hash each day (D7).
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn search(
+    pool: &PgPool,
+    tenant: TenantId,
+    hashes: &[(Date, [u8; 16])],
+    below: MessageId,
+    limit: i64,
+) -> Result<Vec<Record>, Error> {
+    let days: Vec<jiff_sqlx::Date> = hashes.iter().map(|(day, _)| day.to_sqlx()).collect();
+    let hashes: Vec<&[u8]> = hashes.iter().map(|(_, hash)| hash.as_slice()).collect();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select message_id as "message_id!", batch_id as "batch_id!", state as "state!", error, parts as "parts!",
+             not_before, submitted_at, final_at, log_key as "log_key!", entry as "entry!"
+         from (
+             (select message_id, batch_id, state, null::integer as error, parts, not_before,
+                  null::timestamptz as submitted_at, null::timestamptz as final_at, log_key, entry
+              from queue
+              where tenant_id = $1 and message_id < $4 and number_hash = any($3)
+              order by message_id desc limit $5)
+             union all
+             select message_id, batch_id, state, error, parts, null, submitted_at, final_at, log_key, entry
+             from search_log($1, $2, $3, $4, $5)
+         ) as both_tables
+         order by message_id desc limit $5"#,
+        tenant.0,
+        &days as &[jiff_sqlx::Date],
+        &hashes as &[&[u8]],
+        below.0,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(Error::Messages)?;
+    Ok(rows.into_iter().map(Record::from).collect())
 }
 
 /// One message of a tenant.

@@ -3,7 +3,7 @@
 use jiff_sqlx::{Timestamp, ToSqlx as _};
 use sqlx::PgPool;
 
-use crate::domain::{MessageState, RouteId};
+use crate::domain::{MessageState, RouteId, TenantId};
 
 /// What the database would not do.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +11,9 @@ pub enum Error {
     /// The receipts were not applied.
     #[error("apply receipts: {0}")]
     Apply(#[source] sqlx::Error),
+    /// It is not known who may hear of them.
+    #[error("ask whether a receipt may be told: {0}")]
+    MayBeTold(#[source] sqlx::Error),
 }
 
 /// A final receipt, normalised by the connector.
@@ -18,7 +21,7 @@ pub enum Error {
 pub struct Receipt {
     /// The route it came by.
     pub route: RouteId,
-    /// The upstream's id.
+    /// The connector's keyed hash of the upstream's id.
     pub upstream_id: Box<str>,
     /// The connector's check of the destination.
     pub tag: i32,
@@ -72,4 +75,23 @@ pub async fn apply(pool: &PgPool, receipts: &[Receipt]) -> Result<Vec<Outcome>, 
             _ => Outcome::Unknown,
         })
         .collect())
+}
+
+/// Whether the tenant's webhooks may be told of a receipt on `today` (D4): where messages are logged always; where nothing is, only
+/// if the tenant asked for it in writing and its policy allows it. For the transaction that writes the receipt and the job that
+/// tells of it.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn may_be_told(
+    db: impl sqlx::PgExecutor<'_>,
+    tenant: TenantId,
+    today: jiff::civil::Date,
+) -> Result<bool, Error> {
+    let may = sqlx::query_scalar!(
+        r#"select receipt_may_be_told($1, $2) as "may!""#,
+        tenant.0,
+        today.to_sqlx() as jiff_sqlx::Date
+    );
+    may.fetch_one(db).await.map_err(Error::MayBeTold)
 }

@@ -34,7 +34,7 @@ pub enum Error {
 /// A final receipt of a message on the route whose login asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamReceipt {
-    /// The upstream's id, in one spelling.
+    /// The connector's keyed hash of the upstream's id.
     pub upstream_id: String,
     /// The keyed check of the destination.
     pub tag: u32,

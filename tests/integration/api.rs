@@ -2,6 +2,7 @@
 mod accepting;
 mod failing;
 mod history;
+mod privacy;
 mod repeating;
 mod secrecy;
 mod service;

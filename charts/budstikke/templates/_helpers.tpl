@@ -43,7 +43,7 @@ app.kubernetes.io/component: {{ .component }}
 {{/* Every Secret that bootstrap reads, as a list; what is absent and not named by a value it makes. */}}
 {{- define "budstikke.bootstrapSecrets" -}}
 {{- $name := include "budstikke.name" . -}}
-{{- list (printf "%s-ca" $name) (printf "%s-kek" $name) (printf "%s-api-tls" $name)
+{{- list (printf "%s-ca" $name) (printf "%s-kek" $name) (printf "%s-owner-key" $name) (printf "%s-api-tls" $name)
   (include "budstikke.postgresSecret" .) (include "budstikke.keyringSecret" .)
   .Values.postgres.existingCaSecret .Values.keyring.existingCaSecret | compact | uniq | toJson }}
 {{- end }}

@@ -37,7 +37,7 @@ fn the_form_of_the_standard_is_read() {
         "id:0000012345 sub:001 dlvrd:001 submit date:2603021159 done date:2603021200 stat:DELIVRD err:000 text:Hej",
     );
     let expected = Receipt {
-        key: ("12345".into(), key().tag("+4512345678")),
+        key: (key().id("12345"), key().tag("+4512345678")),
         state: MessageState::Delivered,
         error: None,
         done_at: NOW.parse().expect("a time"),
@@ -62,7 +62,7 @@ fn other_forms_are_read_too() {
         ("id:77 stat:DELETED err:xyz", "failed", None),
     ] {
         let read = read_text(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        assert_eq!(read.key.0, "77", "{text}");
+        assert_eq!(read.key.0, key().id("77"), "{text}");
         assert_eq!(serde_json::to_value(read.state).expect("a word"), state, "{text}");
         assert_eq!(read.error, error, "{text}");
     }
@@ -75,13 +75,13 @@ fn parameters_win_over_the_text() {
     pdu.push_tlv(Tlv::MessageState(SmppState::Undeliverable));
     pdu.push_tlv(Tlv::NetworkErrorCode(NetworkErrorCode::new(ErrorCodeNetworkType::Gsm, 27)));
     let read = read_pdu(pdu, IdFormat::Same).expect("a receipt");
-    assert_eq!((read.key.0.as_str(), read.state, read.error), ("abc", MessageState::Failed, Some(27)));
+    assert_eq!((read.key.0, read.state, read.error), (key().id("abc"), MessageState::Failed, Some(27)));
 }
 
 #[test]
 fn what_a_person_wrote_is_not_taken_for_a_field() {
     let read = read_text("id:77 stat:UNDELIV err:001 text:id:88 stat:DELIVRD").expect("a receipt");
-    assert_eq!((read.key.0.as_str(), read.state), ("77", MessageState::Failed));
+    assert_eq!((read.key.0, read.state), (key().id("77"), MessageState::Failed));
     assert_eq!(read_text("id:77 text:stat:DELIVRD"), Err(Incomplete("state")));
     assert_eq!(read_text("paid:77 stat:DELIVRD"), Err(Incomplete("id")));
 }
@@ -98,7 +98,7 @@ fn an_incomplete_receipt_is_refused() {
 #[test]
 fn hexadecimal_ids_become_decimal() {
     let read = read_pdu(receipt("id:075BCD15 stat:DELIVRD"), IdFormat::DecimalThenHex).expect("a receipt");
-    assert_eq!(read.key.0, "123456789");
+    assert_eq!(read.key.0, key().id("123456789"));
 }
 
 #[test]

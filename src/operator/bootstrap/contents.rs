@@ -7,7 +7,7 @@ use k8s_openapi::ByteString;
 use zeroize::Zeroizing;
 
 use super::{Data, Error};
-use crate::domain::Secret;
+use crate::domain::{ApiKey, Secret};
 use crate::pki::{Authority, INSTALLATION_DAYS, Issued, Leaf};
 
 /// The authority's certificate.
@@ -55,6 +55,13 @@ pub(super) fn newest_kek(data: &Data) -> u32 {
 pub(super) fn later_kek(generation: u32, now: Timestamp) -> Result<Data, Error> {
     let (key, since) = (format!("{KEK}.{generation}"), format!("{KEK}.{generation}.since"));
     Ok(data([(key.as_str(), BASE64_STANDARD.encode(random()?).as_str()), (since.as_str(), now.to_string().as_str())]))
+}
+
+/// The owner's key for the API, and the hash that alone is mounted there.
+pub(super) fn owner_key() -> Result<Data, Error> {
+    let key = ApiKey::mint().map_err(|_| Error::Random)?;
+    let hash: String = key.hash().iter().map(|octet| format!("{octet:02x}")).collect();
+    Ok(data([("ownerKey", key.reveal()), ("sha256", &hash)]))
 }
 
 /// Also for `localhost`, where port-forwarding shows the API.
@@ -154,6 +161,16 @@ mod tests {
         for key in one.keys() {
             assert_ne!(one[key], two[key], "{key} must be drawn anew");
         }
+    }
+
+    #[test]
+    fn the_owners_key_comes_with_its_hash() {
+        let data = owner_key().expect("a key");
+        let key: ApiKey = text(&data, "ownerKey").parse().expect("a key");
+        let hash = text(&data, "sha256");
+        let octets = (0..32).map(|at| u8::from_str_radix(&hash[2 * at..2 * at + 2], 16).expect("hexadecimal"));
+        assert!(key.matches(&octets.collect::<Vec<_>>()));
+        assert_eq!(hash.len(), 64);
     }
 
     #[test]

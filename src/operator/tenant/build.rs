@@ -120,7 +120,15 @@ fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgem
         log_characters: if logged { i16::try_from(policy.log.text_characters).unwrap_or(160) } else { 0 },
         validity_seconds: count(limits.validity_minutes.unwrap_or(4320)).saturating_mul(60),
         crash_policy: crash_policy(spec).as_str().to_owned(),
+        receipts_by_webhook_from: receipts_by_webhook_from(spec, policy),
     }
+}
+
+/// D4: only where the tenant asked for it in writing, and the policy allows it. Of no account to one that is logged.
+pub(super) fn receipts_by_webhook_from(spec: &TenantSpec, policy: &RetentionPolicySpec) -> Option<Date> {
+    let allowed = policy.opt_out.as_ref().and_then(|opt| opt.webhook_receipts) != Some(false);
+    let asked = spec.logging.as_ref().and_then(|logging| logging.receipts_by_webhook_from);
+    asked.filter(|_| allowed).map(|day| day.0)
 }
 
 /// An account whose country is unknown is closed: its calls get so far as to hear it.

@@ -345,3 +345,23 @@ fn a_last_valid_form_is_not_kept_again_and_without_a_policy_nothing_is_ordered()
     let nothing = Under::Nothing { missing: false, message: String::new() };
     assert!(build::orders(&tenant, &Dereferenced { policy: nothing, ..found }, &judgement, TODAY).is_none());
 }
+
+#[test]
+fn receipts_go_to_webhooks_without_a_log_only_where_it_was_asked_and_is_allowed() {
+    let asked = json!({"logging": {"optOutConfirmedOn": "2026-02-01", "receiptsByWebhookFrom": "2026-03-01"}});
+    let silent = json!({"logging": {"optOutConfirmedOn": "2026-02-01"}});
+    let from = Some(date(2026, 3, 1));
+    for (change, opt_out, wanted) in [
+        (&json!({}), json!({}), None),
+        (&silent, json!({}), None),
+        (&silent, json!({"webhookReceipts": true}), None),
+        (&asked, json!({}), from),
+        (&asked, json!({"webhookReceipts": true}), from),
+        (&asked, json!({"webhookReceipts": true, "always": true}), from),
+        (&asked, json!({"webhookReceipts": false}), None),
+        (&json!({}), json!({"always": true}), None),
+    ] {
+        let written = build::receipts_by_webhook_from(&spec(change), &policy(&json!({"optOut": opt_out})));
+        assert_eq!(written, wanted, "{change} under {opt_out}");
+    }
+}

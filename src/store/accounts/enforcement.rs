@@ -1,6 +1,8 @@
 //! What is enforced on an account, written as one: what it may do, under which plan and policy, at which prices, by
 //! which routes, with which numbers. Accept and claim read it in their own transactions, so it holds within
 //! milliseconds.
+use jiff::civil::Date;
+use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
 use serde_json::Value;
 use sqlx::{PgPool, Postgres, Transaction};
 
@@ -38,6 +40,8 @@ pub struct Enforcement {
     pub validity_seconds: i32,
     /// `resend` or `hold`.
     pub crash_policy: String,
+    /// From when on receipts go to webhooks though nothing is logged; `None`: never (D4).
+    pub receipts_by_webhook_from: Option<Date>,
 }
 
 /// The plan or policy an account is under: its name and the last valid form of its spec.
@@ -214,14 +218,16 @@ async fn write_enforcement(
 ) -> Result<bool, sqlx::Error> {
     sqlx::query!(
         "insert into enforcement as e (tenant_id, generation, may_accept, may_send, code, reason, sender_ids, default_region,
-                max_parts, recipients_per_call, messages_per_day, log_days, log_characters, validity_seconds, crash_policy)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                max_parts, recipients_per_call, messages_per_day, log_days, log_characters, validity_seconds, crash_policy,
+                receipts_by_webhook_from)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
          on conflict (tenant_id) do update set generation = excluded.generation, may_accept = excluded.may_accept,
                 may_send = excluded.may_send, code = excluded.code, reason = excluded.reason,
                 sender_ids = excluded.sender_ids, default_region = excluded.default_region, max_parts = excluded.max_parts,
                 recipients_per_call = excluded.recipients_per_call, messages_per_day = excluded.messages_per_day,
                 log_days = excluded.log_days, log_characters = excluded.log_characters,
-                validity_seconds = excluded.validity_seconds, crash_policy = excluded.crash_policy
+                validity_seconds = excluded.validity_seconds, crash_policy = excluded.crash_policy,
+                receipts_by_webhook_from = excluded.receipts_by_webhook_from
          where e is distinct from excluded",
         tenant,
         row.generation,
@@ -238,6 +244,7 @@ async fn write_enforcement(
         row.log_characters,
         row.validity_seconds,
         row.crash_policy,
+        row.receipts_by_webhook_from.map(|day| day.to_sqlx()) as Option<SqlDate>,
     )
     .execute(&mut **transaction)
     .await

@@ -41,7 +41,7 @@ create table message_log (
     parts        smallint not null,
     amount       bigint not null check (amount >= 0),
     route_id     bigint,                                 -- null: never submitted
-    upstream_id  text,                                   -- normalised; null where there are several parts
+    upstream_id  text,                                   -- the connector's keyed hash of it; null where there are several parts
     tag          integer,                                -- the connector's keyed check of the destination
     submitted_at timestamptz,
     final_at     timestamptz,

@@ -1,8 +1,9 @@
 //! A served API with one tenant who may send, and callers of it.
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 
-use budstikke::api::{Metrics, Shared, router, server};
+use budstikke::api::{Metrics, Settings, Shared, router, server};
 use budstikke::domain::{ApiKey, Clock as _, Scope, SystemClock, TenantId, copenhagen_day};
 use budstikke::keyring::{self, Kek, Keyring, PublicDay};
 use budstikke::pki::{self, Authority, Leaf};
@@ -16,7 +17,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::postgres::Databases;
 
-const KEK: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(super) const KEK: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// The owner's key, and the file with its hash.
+pub(super) static OWNER: LazyLock<(ApiKey, PathBuf)> = LazyLock::new(|| {
+    let key = ApiKey::mint().expect("a key");
+    let hash: String = key.hash().iter().map(|octet| format!("{octet:02x}")).collect();
+    let file = std::env::temp_dir().join(format!("budstikke-owner-key-{}", std::process::id()));
+    std::fs::write(&file, hash).expect("write the hash");
+    (key, file)
+});
 
 /// Databases, an API that serves them, and a tenant with a key for everything.
 pub(super) struct Service {
@@ -160,7 +170,8 @@ impl Api {
         let keyring = Keyring::open(keys, Kek::parse(KEK).expect("a key"));
         let pool = databases.data.pool("budstikke_api");
         let metrics = Metrics::register(&mut registry);
-        let shared = Shared::start(pool, keyring, Arc::new(SystemClock), metrics, calls_per_second);
+        let limits = Settings { calls_per_second, owner_key_hash_file: Some(OWNER.1.clone()), minimum_tenants: 3 };
+        let shared = Shared::start(pool, keyring, Arc::new(SystemClock), metrics, limits);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let (address, stop) = (listener.local_addr().expect("an address"), CancellationToken::new());
         tokio::spawn(server::serve(listener, shown, router(&shared), stop.clone()));

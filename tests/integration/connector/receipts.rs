@@ -257,6 +257,7 @@ async fn receipts_that_overtake_their_answers_on_another_bind_reach_their_sender
     stage.bound(2).await;
     sender.send_plain(10);
     let mut wanted: Vec<_> = sender.settled(10).await.iter().map(id_and_tag).collect();
+    assert!(wanted.iter().all(|(id, _)| id.parse::<u64>().is_err()), "the upstream's own ids stay with the connector");
     let receipts = until("receipts", async || Some(sender.receipts()).filter(|all| all.len() >= 10)).await;
     let mut got: Vec<_> = receipts.into_iter().map(|receipt| (receipt.id, receipt.tag)).collect();
     wanted.sort();

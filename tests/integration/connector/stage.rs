@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use budstikke::config::connector::{Addressing, Bind, ConnectorConfig, IdFormat, Settings};
 use budstikke::connector::{Connector, Running};
 use budstikke::domain::{RouteId, Secret, SystemClock, TenantId};
@@ -26,6 +29,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::support::postgres::Databases;
+
+/// The route's key.
+const TAG_KEY: [u8; 32] = [0; 32];
 
 /// Long enough for a slow machine; nothing waits for it to pass.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -90,7 +96,7 @@ impl Stage {
             settings: Settings { route_id: route, ..settings },
             database_url: Secret::new("unused"),
             database_ca: "unused".into(),
-            tag_key: Secret::new("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+            tag_key: Secret::new(BASE64_STANDARD.encode(TAG_KEY)),
             system_id: Secret::new("budstikke"),
             password: Secret::new("secret"),
             upstream_ca: None,
@@ -321,7 +327,13 @@ pub(super) fn status(outcome: &Outcome) -> Option<CommandStatus> {
     }
 }
 
-/// The upstream's id and the tag in an answer.
+/// What senders and the database know an upstream's id by: it stays with the connector.
+pub(super) fn known_by(id: &str) -> String {
+    let hash = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &TAG_KEY), format!("\0id\0{id}").as_bytes());
+    BASE64_URL_SAFE_NO_PAD.encode(&hash.as_ref()[..12])
+}
+
+/// What the upstream's id is known by, and the tag, in an answer.
 pub(super) fn id_and_tag(outcome: &Outcome) -> (String, u32) {
     let Outcome::Answered(answer) = outcome else { panic!("no answer: {outcome:?}") };
     assert!(answer.is_ok(), "{:?}", answer.status);

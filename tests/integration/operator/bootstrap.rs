@@ -34,7 +34,7 @@ async fn two_at_once_make_one_installation_and_a_third_takes_it_up() {
     assert_eq!(one.expect("made"), two.expect("made"), "both see the same");
     let made = secrets(&scene).await;
     let names: Vec<&str> = made.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["sms-api-tls", "sms-ca", "sms-database", "sms-kek", "sms-keyring"]);
+    assert_eq!(names, ["sms-api-tls", "sms-ca", "sms-database", "sms-kek", "sms-keyring", "sms-owner-key"]);
     ensure_all(&scene.client, &args).await.expect("taken up");
     assert_eq!(secrets(&scene).await, made, "nothing was written");
 }
