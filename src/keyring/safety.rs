@@ -26,7 +26,10 @@ impl Keyring {
         if !unsafe_yet.fetch_one(&self.pool).await.map_err(Error::LookUp)? {
             return Ok(true);
         }
-        sqlx::query!("select keyring.close_segment()").execute(&self.pool).await.map_err(Error::Store)?;
+        sqlx::query!("select keyring.close_segment($1, $2)", tenant.0, day as SqlDate)
+            .execute(&self.pool)
+            .await
+            .map_err(Error::Store)?;
         Ok(false)
     }
 }

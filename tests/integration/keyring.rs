@@ -217,7 +217,7 @@ async fn the_api_reads_keys_and_changes_none() {
         "select keyring.finish_rotation('')",
         "select keyring.rewrap('tenant', 7, '', '', '')",
         "select keyring.rotate_wrapping(7, '', '', '', '{}', '{}')",
-        "select keyring.close_segment()",
+        "select keyring.close_segment(7, now()::date)",
     ] {
         let error = sqlx::query(statement).execute(&api).await.expect_err(statement);
         assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{statement}");
@@ -415,6 +415,9 @@ async fn a_key_is_not_used_before_the_archive_has_it() {
         assert!(matches!(api.log_key(TENANT, FROM).await, Err(Error::NotSafe { .. })));
         assert!(matches!(api.queue_key(TENANT, FROM).await, Err(Error::NotSafe { .. })));
     }
+    let owner = databases.keyring.pool("budstikke_owner");
+    let marks = sqlx::query_scalar::<_, i64>("select count(*) from keyring.wal_mark").fetch_one(&owner).await;
+    assert_eq!(marks.expect("counted"), 1, "an archive that is away fills no disk");
     // As the superuser who may, since the schema's owner was not given the right.
     let root = databases.keyring.pool("postgres");
     sqlx::query("select pg_switch_wal()").execute(&root).await.expect("switched");

@@ -109,14 +109,19 @@ begin atomic
     end;
 end;
 
--- Closes the segment that the newest keys are in, so that the archive gets it at once rather than after archive_timeout.
-create function close_segment() returns void
+-- Closes the segment that a tenant's keys of a day are in, so that the archive gets it at once rather than after
+-- archive_timeout. Once: a segment takes 16 MB however little is in it, and an archive that is away would fill the disk.
+create function close_segment(tenant bigint, day date) returns void
 language plpgsql security definer set search_path = keyring, pg_temp as $$
 declare
     place pg_lsn;
 begin
     -- Whoever makes keys holds this lock until they are committed: what has an earlier time than the mark is in the log.
     perform pg_advisory_xact_lock(hashtext('keyring.make'));
+    if (select max(at) from wal_mark)
+        > (select max(created_at) from key where tenant_id = tenant and usable_from = day) then
+        return;
+    end if;
     insert into wal_mark values (clock_timestamp(), pg_walfile_name(pg_current_wal_insert_lsn()))
         on conflict (at) do nothing;
     delete from wal_mark where at < now() - interval '40 days';
@@ -130,7 +135,7 @@ end $$;
 grant select, insert on route_key to budstikke_operator;
 grant select on rotation to budstikke_operator;
 grant execute on function rewrap(text, bigint, bytea, bytea, text), finish_rotation(text),
-    rotate_wrapping(bigint, bytea, bytea, text, text[], bytea[]), close_segment() to budstikke_operator;
+    rotate_wrapping(bigint, bytea, bytea, text, text[], bytea[]), close_segment(bigint, date) to budstikke_operator;
 grant execute on function safe_until() to budstikke_operator, budstikke_api;
 -- A wrapping key is made once, and changed by the functions above alone; it goes by forget_tenant.
 revoke delete on wrapping_key, lasting_key from budstikke_operator;
