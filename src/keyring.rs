@@ -32,7 +32,7 @@ use crate::store::{self, Dsn};
 
 pub use self::destruction::{Destroyed, WalWindow};
 pub use self::hours::HOURS_AHEAD;
-pub use self::kek::{GRACE_SECONDS, Kek, KekArgs, KekError, TransitArgs, TransitError, WrapError};
+pub use self::kek::{GRACE_SECONDS, Kek, KekArgs, KekError, WrapError};
 pub use self::rotation::Rewrapped;
 
 /// What a key is for. Classes never open each other's ciphertexts.
@@ -229,7 +229,7 @@ impl Keyring {
         let stored = match sql::wrapping(&self.pool, tenant).await.map_err(Error::LookUp)? {
             Some(stored) => stored,
             None => {
-                let wrapped = self.kek.wrap(Owner::Tenant(tenant), &fresh()?).await.map_err(Error::Kek)?;
+                let wrapped = self.kek.wrap(Owner::Tenant(tenant), &fresh()?).map_err(Error::Kek)?;
                 sql::insert_wrapping(&self.pool, tenant, &wrapped).await.map_err(Error::Store)?
             }
         };
@@ -281,11 +281,11 @@ impl Keyring {
         let stored = match sql::route_key(&self.pool, route).await.map_err(Error::LookUp)? {
             Some(stored) => stored,
             None => {
-                let wrapped = self.kek.wrap(owner, &fresh()?).await.map_err(Error::Kek)?;
+                let wrapped = self.kek.wrap(owner, &fresh()?).map_err(Error::Kek)?;
                 sql::insert_route_key(&self.pool, route, &wrapped).await.map_err(Error::Store)?
             }
         };
-        self.kek.unwrap(owner, &stored).await.map_err(Error::Kek)
+        self.kek.unwrap(owner, &stored).map_err(Error::Kek)
     }
 
     /// Whether keys can be looked up now: the instance answers, and its schema is there.
@@ -466,7 +466,7 @@ impl Keyring {
         {
             return Ok(known);
         }
-        let bytes = self.kek.unwrap(Owner::Tenant(tenant), stored).await.map_err(Error::Kek)?;
+        let bytes = self.kek.unwrap(Owner::Tenant(tenant), stored).map_err(Error::Kek)?;
         let key = WrappingKey::new(&bytes).map_err(|_| Error::Make)?;
         Ok(self.wrapping.put(tenant, Arc::new((stored.clone(), key))))
     }

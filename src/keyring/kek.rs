@@ -1,10 +1,8 @@
-//! The key-encryption key: outside every database, in a Secret or in the transit engine of OpenBao or Vault. Without it the
-//! keyring is noise.
+//! The key-encryption key: in a Secret, outside every database. Without it the keyring is noise.
 //!
 //! What is wrapped names the key that wrapped it. New wrapping is by the newest key that every process can have by then;
 //! unwrapping by any that is still there, so a rotation needs no process to stop.
 mod local;
-mod transit;
 
 use std::path::PathBuf;
 
@@ -15,12 +13,10 @@ use zeroize::Zeroize as _;
 use zeroize::Zeroizing;
 
 use self::local::Local;
-use self::transit::Transit;
 use super::seal::{Field, KEY_BYTES, KeyBytes, Place, Refused};
 use crate::domain::{RouteId, TenantId};
 
 pub use self::local::{GRACE_SECONDS, KekError};
-pub use self::transit::{TransitArgs, TransitError};
 
 /// Where the key-encryption key is.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -28,15 +24,11 @@ pub struct KekArgs {
     /// Directories with the keys of the key-encryption Secret, separated by commas; read again when a key is not known.
     #[arg(long = "kek-dirs", env = "BUDSTIKKE_KEK_DIRS", value_delimiter = ',')]
     pub dirs: Vec<PathBuf>,
-    /// A transit engine that wraps instead; the Secret's keys still unwrap what they wrapped.
-    #[command(flatten)]
-    pub transit: TransitArgs,
 }
 
 /// Wraps tenants' wrapping keys and routes' keys.
 pub struct Kek {
     local: Local,
-    transit: Option<Transit>,
 }
 
 impl std::fmt::Debug for Kek {
@@ -48,15 +40,12 @@ impl std::fmt::Debug for Kek {
 /// Why a key was not wrapped or unwrapped.
 #[derive(Debug, thiserror::Error)]
 pub enum WrapError {
-    /// No key of this name is in the Secret, and it is not the configured transit key's.
-    #[error("no key-encryption key {0} here: put it back into the Secret, or set the transit key that it names")]
+    /// No key of this name is in the Secret.
+    #[error("no key-encryption key {0} here: put it back into the Secret")]
     Unknown(String),
     /// Wrapped for another place, by another key, or changed.
     #[error("the wrapped key does not open")]
     Refused(#[source] Refused),
-    /// The transit engine was not asked or did not answer.
-    #[error(transparent)]
-    Transit(TransitError),
     /// The Secret's files.
     #[error(transparent)]
     Local(KekError),
@@ -92,58 +81,35 @@ impl Kek {
     /// # Errors
     /// When it is anything else.
     pub fn parse(text: &str) -> Result<Self, KekError> {
-        Ok(Self { local: Local::of(text)?, transit: None })
+        Ok(Self { local: Local::of(text)? })
     }
 
-    /// Reads the keys of the Secret; the transit engine is not asked yet.
+    /// Reads the keys of the Secret.
     ///
     /// # Errors
-    /// When a file cannot be read or parsed, or when there is neither a key nor a transit engine.
+    /// When a file cannot be read or parsed, or when there is no key.
     pub fn read(args: &KekArgs) -> Result<Self, KekError> {
-        let transit = Transit::of(&args.transit)?;
         let local = Local::read(&args.dirs)?;
-        if transit.is_none() && local.is_empty() {
-            return Err(KekError::NoKey);
-        }
-        Ok(Self { local, transit })
+        if local.is_empty() { Err(KekError::NoKey) } else { Ok(Self { local }) }
     }
 
     /// The name of the key that wraps now. Looks for new keys.
     ///
     /// # Errors
-    /// When the files cannot be read, or the transit engine does not answer.
-    pub async fn current(&self) -> Result<String, WrapError> {
+    /// When the files cannot be read.
+    pub fn current(&self) -> Result<String, WrapError> {
         self.local.reload().map_err(WrapError::Local)?;
-        match &self.transit {
-            Some(transit) => transit.newest().await.map_err(WrapError::Transit),
-            None => self.local.current().map(|key| key.id.clone()).ok_or(WrapError::Local(KekError::NoKey)),
-        }
+        self.local.current().map(|key| key.id.clone()).ok_or(WrapError::Local(KekError::NoKey))
     }
 
-    pub(super) async fn wrap(&self, owner: Owner, key: &KeyBytes) -> Result<Wrapped, WrapError> {
-        let place = owner.place();
-        match &self.transit {
-            Some(transit) => {
-                let (kek, bytes) = transit.encrypt(&place.bytes(), &**key).await.map_err(WrapError::Transit)?;
-                Ok(Wrapped { kek, bytes })
-            }
-            None => {
-                let with = self.local.current().ok_or(WrapError::Local(KekError::NoKey))?;
-                let bytes = with.cipher.seal(&place, &**key).map_err(WrapError::Refused)?;
-                Ok(Wrapped { kek: with.id.clone(), bytes })
-            }
-        }
+    pub(super) fn wrap(&self, owner: Owner, key: &KeyBytes) -> Result<Wrapped, WrapError> {
+        let with = self.local.current().ok_or(WrapError::Local(KekError::NoKey))?;
+        let bytes = with.cipher.seal(&owner.place(), &**key).map_err(WrapError::Refused)?;
+        Ok(Wrapped { kek: with.id.clone(), bytes })
     }
 
-    pub(super) async fn unwrap(&self, owner: Owner, wrapped: &Wrapped) -> Result<KeyBytes, WrapError> {
-        let Wrapped { kek, bytes } = wrapped;
-        let place = owner.place();
-        let plain = match &self.transit {
-            Some(transit) if transit.wrapped(kek) => {
-                transit.decrypt(&place.bytes(), bytes).await.map_err(WrapError::Transit)?
-            }
-            _ => self.local.open(kek, &place, bytes)?,
-        };
+    pub(super) fn unwrap(&self, owner: Owner, wrapped: &Wrapped) -> Result<KeyBytes, WrapError> {
+        let plain = self.local.open(&wrapped.kek, &owner.place(), &wrapped.bytes)?;
         Ok(Zeroizing::new(plain.as_slice().try_into().map_err(|_| WrapError::Refused(Refused))?))
     }
 }

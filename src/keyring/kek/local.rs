@@ -35,11 +35,8 @@ pub enum KekError {
     #[error("parse {0}: want a time such as 2026-01-02T03:04:05Z")]
     Since(PathBuf),
     /// No key at all.
-    #[error("there is no key-encryption key: give the directory of its Secret, or a transit engine")]
+    #[error("there is no key-encryption key: give the directory of its Secret")]
     NoKey,
-    /// The settings of the transit engine.
-    #[error("use the transit engine: {0}")]
-    Transit(String),
 }
 
 /// A key of the Secret.
