@@ -13,7 +13,6 @@ use sqlx::PgPool;
 
 use crate::domain::{Clock, copenhagen_day};
 use crate::keyring::{self, Keyring, WalWindow};
-use crate::store::backups::{self, Copies};
 use crate::store::installation;
 use crate::store::retention::journal::{self, What};
 use crate::store::retention::{self as store, Gone};
@@ -88,10 +87,6 @@ pub struct Run {
     pub caught_up: i32,
     /// How long the keyring's write-ahead log goes back.
     pub wal: WalWindow,
-    /// The keyring's backups and standby.
-    pub keyring: Copies,
-    /// Those of the data instance.
-    pub data: Copies,
 }
 
 /// Brings about the end of what is kept.
@@ -153,11 +148,9 @@ impl Expiry {
         let partitions = dropped?;
         restored::mark(&self.pool, &self.keyring).await?;
         let wal = self.keyring.wal_window().await?;
-        let keyring = self.keyring.copies().await?;
-        let data = backups::copies(&self.pool).await.map_err(store::Error::Copies)?;
         let caught_up = store::done(&self.pool, now).await?;
         let (entries, messages) = (entries.items, messages.items);
-        Ok(Run { at: now, keys, partitions, entries, messages, accounts, caught_up, wal, keyring, data })
+        Ok(Run { at: now, keys, partitions, entries, messages, accounts, caught_up, wal })
     }
 
     fn look(&mut self, now: Timestamp) -> Result<(), Error> {

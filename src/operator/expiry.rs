@@ -44,8 +44,6 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
                 if run.caught_up > 0 {
                     tracing::warn!(days = run.caught_up, "days without a run were caught up");
                 }
-                context.metrics.copies("keyring", &run.keyring);
-                context.metrics.copies("data", &run.data);
                 context.metrics.retention_ran.set(run.at.as_second());
                 context.retention.send_replace(Last { run: Some(run), failed: None });
             }

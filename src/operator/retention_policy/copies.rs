@@ -7,13 +7,19 @@ use super::super::context::Embedded;
 use super::proof::shown;
 use crate::crd::RetentionPolicySpec;
 use crate::crd::conditions::reasons;
-use crate::retention::Run;
 use crate::store::backups::{Copies, Report, Standby};
 
 /// How old a report may be: a base backup of a large instance takes a while, and nothing is reported meanwhile.
 const UNHEARD: SignedDuration = SignedDuration::from_hours(6);
 /// How much longer than due a base backup may take to come.
 const LATE: SignedDuration = SignedDuration::from_hours(1);
+
+/// The copies of both instances.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Both {
+    pub(super) keyring: Copies,
+    pub(super) data: Copies,
+}
 
 /// An instance, and what the chart and the policy call its numbers.
 struct Instance<'a> {
@@ -27,13 +33,13 @@ struct Instance<'a> {
     standby: &'static str,
 }
 
-fn instances<'a>(spec: &RetentionPolicySpec, run: &'a Run, embedded: Embedded) -> [Instance<'a>; 2] {
+fn instances<'a>(spec: &RetentionPolicySpec, both: &'a Both, embedded: Embedded) -> [Instance<'a>; 2] {
     let hours = i64::from(spec.backups.keyring_keep_hours);
     let days = i64::from(spec.backups.data_keep_days);
     [
         Instance {
             name: "keyring",
-            copies: &run.keyring,
+            copies: &both.keyring,
             embedded: embedded.keyring,
             chart: ("backups.keyring.keepHours", 3_600),
             policy: ("backups.keyringKeepHours", hours, 3_600),
@@ -41,7 +47,7 @@ fn instances<'a>(spec: &RetentionPolicySpec, run: &'a Run, embedded: Embedded) -
         },
         Instance {
             name: "data instance",
-            copies: &run.data,
+            copies: &both.data,
             embedded: embedded.data,
             chart: ("backups.postgres.keepDays", 86_400),
             policy: ("backups.dataKeepDays", days, 86_400),
@@ -53,17 +59,17 @@ fn instances<'a>(spec: &RetentionPolicySpec, run: &'a Run, embedded: Embedded) -
 /// What is not kept, and which number to change.
 pub(super) fn wrong(
     spec: &RetentionPolicySpec,
-    run: &Run,
+    both: &Both,
     embedded: Embedded,
     now: Timestamp,
 ) -> Option<(&'static str, String)> {
-    instances(spec, run, embedded).iter().find_map(|instance| instance.wrong(embedded.backups, now))
+    instances(spec, both, embedded).iter().find_map(|instance| instance.wrong(embedded.backups, now))
 }
 
 /// What is lost with a volume, where nothing else has it (D8).
-pub(super) fn exposed(run: &Run, embedded: Embedded) -> Option<String> {
+pub(super) fn exposed(both: &Both, embedded: Embedded) -> Option<String> {
     let without = |copies: &Copies, embedded| embedded && copies.standby == Standby::None;
-    without(&run.data, embedded.data).then(|| {
+    without(&both.data, embedded.data).then(|| {
         "the data instance has no standby: what was accepted since its log was archived last is lost with its volume \
          (postgres.embedded.standby.enabled)"
             .to_owned()
@@ -153,7 +159,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::keyring::WalWindow;
 
     const ALL: Embedded = Embedded { data: true, keyring: true, backups: true };
 
@@ -186,26 +191,14 @@ mod tests {
         Copies { report: Some(report), standby: Standby::None }
     }
 
-    fn run(keyring: Copies, data: Copies) -> Run {
-        let wal = WalWindow::Bounded(1_000);
-        Run {
-            at: now(),
-            keys: 0,
-            partitions: 0,
-            entries: 0,
-            messages: 0,
-            accounts: 0,
-            caught_up: 0,
-            wal,
-            keyring,
-            data,
-        }
+    fn both(keyring: Copies, data: Copies) -> Both {
+        Both { keyring, data }
     }
 
     #[test]
     fn backups_that_are_kept_too_long_are_named_with_the_numbers_to_change() {
         let message =
-            |hours, keyring| wrong(&spec(hours), &run(keyring, copies(1, 1)), ALL, now()).map(|(_, message)| message);
+            |hours, keyring| wrong(&spec(hours), &both(keyring, copies(1, 1)), ALL, now()).map(|(_, message)| message);
         assert_eq!(message(24, copies(23, 5)), None);
         let set = message(12, copies(1, 1)).expect("the chart keeps 24 hours");
         assert!(set.contains("lower `backups.keyring.keepHours` of the chart from 24 to 12"), "{set}");
@@ -217,7 +210,7 @@ mod tests {
     #[test]
     fn backups_that_are_not_taken_leave_something_exposed() {
         let said = |keyring, data, embedded| {
-            wrong(&spec(24), &run(keyring, data), embedded, now()).map(|(_, message)| message).unwrap_or_default()
+            wrong(&spec(24), &both(keyring, data), embedded, now()).map(|(_, message)| message).unwrap_or_default()
         };
         let none = Embedded { backups: false, ..ALL };
         assert!(said(Copies::default(), Copies::default(), none).contains("no backups are taken"));
@@ -225,18 +218,18 @@ mod tests {
         let late = said(copies(1, 1), copies(20, 8), ALL);
         assert!(late.contains("accepted since the last backup at 2026-03-30T02:00:00Z is lost"), "{late}");
         assert_eq!(said(Copies::default(), Copies::default(), Embedded::default()), "", "existing instances");
-        assert!(exposed(&run(copies(1, 1), copies(1, 1)), ALL).is_some());
-        assert!(exposed(&run(copies(1, 1), copies(1, 1)), Embedded::default()).is_none());
+        assert!(exposed(&both(copies(1, 1), copies(1, 1)), ALL).is_some());
+        assert!(exposed(&both(copies(1, 1), copies(1, 1)), Embedded::default()).is_none());
     }
 
     #[test]
     fn a_standby_that_is_away_shows_nothing() {
         for (standby, part) in [(Standby::Away, "does not stream"), (Standby::Behind, "has not replayed")] {
             let keyring = Copies { standby, ..copies(1, 1) };
-            let (_, message) = wrong(&spec(24), &run(keyring, copies(1, 1)), ALL, now()).expect("not shown");
+            let (_, message) = wrong(&spec(24), &both(keyring, copies(1, 1)), ALL, now()).expect("not shown");
             assert!(message.contains(part), "{message}");
         }
         let keyring = Copies { standby: Standby::Replayed, ..copies(1, 1) };
-        assert_eq!(wrong(&spec(24), &run(keyring, copies(1, 1)), ALL, now()), None);
+        assert_eq!(wrong(&spec(24), &both(keyring, copies(1, 1)), ALL, now()), None);
     }
 }

@@ -7,7 +7,7 @@ use super::super::context::Embedded;
 use super::super::controller::Scope;
 use super::super::expiry::Last;
 use super::super::failure::Failure;
-use super::copies;
+use super::copies::{self, Both};
 use super::validate::{log_days, mail_hours, not_kept};
 use crate::crd::conditions::{reasons, types};
 use crate::crd::retentionpolicy::{ClassStatus, ErasedStatus};
@@ -16,6 +16,7 @@ use crate::crd::{RetentionPolicySpec, RetentionPolicyStatus};
 use crate::domain::period::queue_days;
 use crate::domain::{Hour, TenantId, copenhagen_day};
 use crate::keyring::{Class, WalWindow};
+use crate::store::backups;
 use crate::store::retention::{self as store, CaughtUp, Pending, journal};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -36,6 +37,7 @@ pub(super) struct Proof {
     pending: Option<Pending>,
     caught_up: Option<CaughtUp>,
     embedded: Embedded,
+    copies: Both,
 }
 
 impl Proof {
@@ -50,10 +52,16 @@ impl Proof {
         let totals = journal::totals(&context.pool).await.map_err(of_store)?;
         let pending = store::pending(&context.pool, accounts, log_days(spec), today).await.map_err(of_store)?;
         let caught_up = store::caught_up(&context.pool).await.map_err(of_store)?;
+        let keyring = context.keyring.copies().await.map_err(Failure::Keyring)?;
+        let data = backups::copies(&context.pool).await.map_err(|error| of_store(store::Error::Copies(error)))?;
+        context.metrics.copies("keyring", &keyring);
+        context.metrics.copies("data", &data);
+        let copies = Both { keyring, data };
         let last = context.retention.borrow().clone();
         let overdue = days + hours;
         let embedded = context.embedded;
-        Ok(Self { last, erased: Some(erased(&totals)), oldest, oldest_hour, overdue, pending, caught_up, embedded })
+        let erased = Some(erased(&totals));
+        Ok(Self { last, erased, oldest, oldest_hour, overdue, pending, caught_up, embedded, copies })
     }
 
     /// Whether what the policy promises is kept; `None` before that is known.
@@ -73,7 +81,7 @@ impl Proof {
         if self.overdue > 0 {
             return no(reasons::OVERDUE, format!("{} keys that must be gone are not", self.overdue));
         }
-        if let Some((reason, message)) = copies::wrong(spec, run, self.embedded, now) {
+        if let Some((reason, message)) = copies::wrong(spec, &self.copies, self.embedded, now) {
             return no(reason, message);
         }
         match &run.wal {
@@ -93,7 +101,7 @@ impl Proof {
                 Some(message) => no(reasons::INVALID, message),
                 None => {
                     let mut message = self.gone(now);
-                    if let Some(exposed) = copies::exposed(run, self.embedded) {
+                    if let Some(exposed) = copies::exposed(&self.copies, self.embedded) {
                         message = format!("{message}; {exposed}");
                     }
                     Some(Verdict::yes(types::COMPLIANT, reasons::SUCCEEDED, message))
@@ -204,7 +212,6 @@ mod tests {
 
     use super::*;
     use crate::retention::Run;
-    use crate::store::backups::Copies;
 
     fn spec() -> RetentionPolicySpec {
         serde_json::from_value(json!({
@@ -222,9 +229,7 @@ mod tests {
 
     fn ran(minutes_ago: i64, wal: WalWindow) -> Proof {
         let at = now().saturating_sub(SignedDuration::from_mins(minutes_ago)).expect("near");
-        let (keyring, data) = (Copies::default(), Copies::default());
-        let run =
-            Run { at, keys: 0, partitions: 0, entries: 0, messages: 0, accounts: 0, caught_up: 0, wal, keyring, data };
+        let run = Run { at, keys: 0, partitions: 0, entries: 0, messages: 0, accounts: 0, caught_up: 0, wal };
         Proof { last: Last { run: Some(run), failed: None }, ..Proof::default() }
     }
 
