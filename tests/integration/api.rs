@@ -5,5 +5,5 @@ mod history;
 mod privacy;
 mod repeating;
 mod secrecy;
-mod service;
+pub(crate) mod service;
 mod serving;

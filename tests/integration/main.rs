@@ -6,6 +6,7 @@
 
 mod api;
 mod architecture;
+mod attacker;
 mod backups;
 mod connector;
 mod inventory;

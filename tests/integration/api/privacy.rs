@@ -189,6 +189,18 @@ async fn registered(service: &Service) {
     .execute(&service.owner())
     .await
     .expect("stored");
+    sqlx::query("select ensure_mail_partitions(now(), now() + interval '2 hours')")
+        .execute(&service.owner())
+        .await
+        .expect("room");
+    sqlx::query(
+        "insert into mail_copy (tenant_id, copy_id, gone_at, made_at, kind, direction, key_name, sealed)
+         values ($1, gen_random_uuid(), date_trunc('hour', now() + interval '1 hour'), now(), 'raw', 'to_sms', 'mail', '\\x00')",
+    )
+    .bind(tenant.0)
+    .execute(&service.owner())
+    .await
+    .expect("stored");
     service.sent("20123457", &"Ø".repeat(200)).await;
     received(service, tenant, "4520123458", "svar").await;
     disclose(service, &json!({})).await;
@@ -212,6 +224,7 @@ async fn a_copy_tells_everything_that_is_registered() {
     assert_eq!(copy["inbound"][0]["text"], "svar");
     assert_eq!(copy["inbound"].len(), 1, "nobody else's");
     assert_eq!((&copy["usage"][0]["parts"], &copy["usage"][0]["amount"]), (&json!(2), &json!(500)));
+    assert_eq!(copy["mailCopies"][0]["kind"], "raw");
     assert_eq!(copy["routes"][0]["name"], "route");
     assert_eq!(copy["disclosures"][0]["recipient"], "Politiet");
     let all = serde_json::to_string(&copy.values().collect::<Vec<_>>()).expect("JSON");

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use budstikke::api::{Metrics, Settings, Shared, router, server};
-use budstikke::domain::{ApiKey, Clock as _, Scope, SystemClock, TenantId, copenhagen_day};
+use budstikke::domain::{ApiKey, Clock, Scope, SystemClock, TenantId, copenhagen_day};
 use budstikke::keyring::{self, Kek, Keyring, PublicDay};
 use budstikke::pki::{self, Authority, Leaf};
 use jiff::ToSpan as _;
@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::postgres::Databases;
 
-pub(super) const KEK: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(crate) const KEK: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// The owner's key, and the file with its hash.
 pub(super) static OWNER: LazyLock<(ApiKey, PathBuf)> = LazyLock::new(|| {
@@ -37,7 +37,7 @@ pub(super) struct Service {
 }
 
 /// One process of the API.
-pub(super) struct Api {
+pub(crate) struct Api {
     pub(super) address: std::net::SocketAddr,
     pub(super) authority: String,
     /// The certificate that is shown.
@@ -50,10 +50,10 @@ pub(super) struct Api {
 
 /// An answer, read whole.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     pub(super) headers: reqwest::header::HeaderMap,
-    pub(super) body: Value,
+    pub(crate) body: Value,
 }
 
 impl Service {
@@ -135,7 +135,7 @@ pub(super) async fn provide(databases: &Databases, tenant: TenantId) -> Vec<Publ
 }
 
 /// Gives the tenant a fresh key, as the operator does.
-pub(super) async fn mint(databases: &Databases, tenant: TenantId, scopes: &[Scope]) -> ApiKey {
+pub(crate) async fn mint(databases: &Databases, tenant: TenantId, scopes: &[Scope]) -> ApiKey {
     let key = ApiKey::mint().expect("a key");
     let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
     let operator = databases.data.pool("budstikke_operator");
@@ -161,6 +161,11 @@ impl Api {
     }
 
     pub(super) async fn limited(databases: &Databases, calls_per_second: u32) -> Self {
+        Self::at(databases, calls_per_second, Arc::new(SystemClock)).await
+    }
+
+    /// One process at a time of the test's.
+    pub(crate) async fn at(databases: &Databases, calls_per_second: u32, clock: Arc<dyn Clock>) -> Self {
         let now = SystemClock.now();
         let root = Authority::generate(now).expect("an authority");
         let authority = Authority::load(&root.certificate, &root.key).expect("an authority");
@@ -171,7 +176,7 @@ impl Api {
         let pool = databases.data.pool("budstikke_api");
         let metrics = Metrics::register(&mut registry);
         let limits = Settings { calls_per_second, owner_key_hash_file: Some(OWNER.1.clone()), minimum_tenants: 3 };
-        let shared = Shared::start(pool, keyring, Arc::new(SystemClock), metrics, limits);
+        let shared = Shared::start(pool, keyring, clock, metrics, limits);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let (address, stop) = (listener.local_addr().expect("an address"), CancellationToken::new());
         tokio::spawn(server::serve(listener, shown, router(&shared), stop.clone()));
@@ -186,12 +191,12 @@ impl Api {
     }
 
     /// `POST /v1/messages`.
-    pub(super) async fn post(&self, key: &ApiKey, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, key: &ApiKey, body: &Value) -> Answer {
         self.call(self.request(key, Method::POST, "/v1/messages").json(body)).await
     }
 
     /// The same with an `Idempotency-Key`.
-    pub(super) async fn post_once(&self, key: &ApiKey, idempotency_key: &str, body: &Value) -> Answer {
+    pub(crate) async fn post_once(&self, key: &ApiKey, idempotency_key: &str, body: &Value) -> Answer {
         let request = self.request(key, Method::POST, "/v1/messages").header("Idempotency-Key", idempotency_key);
         self.call(request.json(body)).await
     }

@@ -17,7 +17,7 @@ use budstikke::store::{self, Dsn, scram};
 use sqlx::postgres::PgPool;
 
 /// Nobody's user and group id: PostgreSQL refuses to run as root.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// The password of every login.
 pub(crate) const PASSWORD: &str = "a-secret-that-no-log-holds";
@@ -37,6 +37,16 @@ pub(crate) struct Database {
 enum ServerRef {
     Shared(&'static Server),
     Own(Server),
+    /// Started by somebody else.
+    Elsewhere(Address),
+}
+
+/// Where a server is that somebody else has started, as an installation does: over TLS.
+#[derive(Clone)]
+pub(crate) struct Address {
+    pub(crate) port: u16,
+    /// The file with the authority of its certificate, which is for `localhost`.
+    pub(crate) authority: PathBuf,
 }
 
 static SHARED: LazyLock<(Server, Server)> = LazyLock::new(|| {
@@ -194,11 +204,22 @@ impl Database {
         match &self.server {
             ServerRef::Shared(server) => server,
             ServerRef::Own(server) => server,
+            ServerRef::Elsewhere(_) => panic!("somebody else has started it"),
         }
+    }
+
+    /// The database of an installation.
+    pub(crate) fn elsewhere(address: Address) -> Self {
+        Self { server: ServerRef::Elsewhere(address), name: "budstikke".to_owned() }
     }
 
     /// The URL of a login: `postgres`, `budstikke_owner`, `budstikke_operator`, `budstikke_api`, or one that was made.
     pub(crate) fn url(&self, login: &str) -> String {
+        if let ServerRef::Elsewhere(Address { port, authority }) = &self.server {
+            let authority = authority.display();
+            let options = format!("sslmode=verify-full&sslrootcert={authority}");
+            return format!("postgres://{login}:{PASSWORD}@localhost:{port}/{}?{options}", self.name);
+        }
         self.server().url(login, &self.name)
     }
 
@@ -214,7 +235,8 @@ impl Database {
 
     /// The owner's and the fixed logins' addresses, as `migrate` wants them.
     pub(crate) fn instance(&self) -> Instance {
-        self.server().instance(&self.name)
+        let dsn = |login: &str| self.dsn(login);
+        Instance { owner: dsn("budstikke_owner"), logins: vec![dsn("budstikke_operator"), dsn("budstikke_api")] }
     }
 
     /// What the server logged so far.
@@ -233,7 +255,7 @@ impl Database {
     pub(crate) fn kill(&mut self) {
         match &mut self.server {
             ServerRef::Own(server) => server.stop("immediate"),
-            ServerRef::Shared(_) => panic!("other tests use this instance too"),
+            _ => panic!("others use this instance too"),
         }
     }
 
@@ -353,7 +375,7 @@ static INITIAL: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// A directory for a server, which is not run as root.
-fn directory(name: &str) -> PathBuf {
+pub(crate) fn directory(name: &str) -> PathBuf {
     let directory = std::env::temp_dir().join(format!("budstikke-{}-{name}", std::process::id()));
     std::fs::create_dir(&directory).expect("make a directory");
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).expect("open the directory");
@@ -483,11 +505,11 @@ impl Drop for Server {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
-fn unprivileged(program: &Path) -> Command {
+pub(crate) fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
