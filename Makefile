@@ -27,9 +27,14 @@ demo-down: ## Remove the demo, its cluster and what it changed on this machine.
 test: packages lint drift chart peers ## Everything that CI runs. The test runner's summary comes last.
 	@echo "== tests: unit and integration"
 	source dev/test-env
-	cargo test --locked --features simulate --lib --test integration
+	cargo test --locked --features simulate --lib --test integration -- --skip attacker::broken::
 	echo "== tests: end to end"
 	dev/e2e
+
+.PHONY: broken
+broken: packages ## Break retention in three ways, each of which the attacker's test must notice (4 minutes).
+	@source dev/test-env
+	cargo test --locked --features simulate --test integration -- attacker::broken::
 
 .PHONY: e2e
 e2e: ## The scenarios with real pods alone, on the local cluster with the chart installed.

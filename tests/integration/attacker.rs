@@ -421,31 +421,36 @@ async fn who_holds_everything_reads_nothing_that_must_be_gone() {
 
 const BACKUPS: [Taken; 2] = [Taken::KeyringBase, Taken::KeyringLog];
 
-/// What he reads of the first day when nothing of it may be read any more.
-async fn reads_when_broken(name: &'static str, broken: Broken) -> BTreeSet<Taken> {
-    let mut town = Town::found(name, broken).await;
-    let (_, mornings) = three_days(&mut town, 3).await;
-    let keys = CLASSES[..2].iter().map(|class| keys_from(&mornings[0].1, class, FIRST));
-    let keys = keys.reduce(|one, other| &one & &other).expect("two classes");
-    town.tell();
-    keys
-}
+/// Three ways to break it; each takes about a minute, so they have a command of their own: `make broken`.
+mod broken {
+    use super::*;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn he_reads_when_the_keyring_shares_the_instance_of_the_data() {
-    let keys = reads_when_broken("attacked-shared", Broken::Shared).await;
-    assert!(keys.contains(&Taken::DataBase), "by keys from the data's backups, which are kept for years: {keys:?}");
-}
+    /// What he reads of the first day when nothing of it may be read any more.
+    async fn reads_when_broken(name: &'static str, broken: Broken) -> BTreeSet<Taken> {
+        let mut town = Town::found(name, broken).await;
+        let (_, mornings) = three_days(&mut town, 3).await;
+        let keys = CLASSES[..2].iter().map(|class| keys_from(&mornings[0].1, class, FIRST));
+        let keys = keys.reduce(|one, other| &one & &other).expect("two classes");
+        town.tell();
+        keys
+    }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn he_reads_when_keys_are_only_marked_to_be_destroyed() {
-    let keys = reads_when_broken("attacked-marked", Broken::Marked).await;
-    assert!(keys.contains(&Taken::Keyring) && keys.contains(&Taken::KeyringBase), "{keys:?}");
-}
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn he_reads_when_the_keyring_shares_the_instance_of_the_data() {
+        let keys = reads_when_broken("attacked-shared", Broken::Shared).await;
+        assert!(keys.contains(&Taken::DataBase), "by keys from the data's backups, which are kept for years: {keys:?}");
+    }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn he_reads_when_the_keyrings_backups_are_kept_an_hour_longer() {
-    let keys = reads_when_broken("attacked-kept-longer", Broken::KeptLonger).await;
-    assert!(keys.contains(&Taken::KeyringBase), "{keys:?}");
-    assert!(keys.is_subset(&BACKUPS.into()), "and from nowhere else: {keys:?}");
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn he_reads_when_keys_are_only_marked_to_be_destroyed() {
+        let keys = reads_when_broken("attacked-marked", Broken::Marked).await;
+        assert!(keys.contains(&Taken::Keyring) && keys.contains(&Taken::KeyringBase), "{keys:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn he_reads_when_the_keyrings_backups_are_kept_an_hour_longer() {
+        let keys = reads_when_broken("attacked-kept-longer", Broken::KeptLonger).await;
+        assert!(keys.contains(&Taken::KeyringBase), "{keys:?}");
+        assert!(keys.is_subset(&BACKUPS.into()), "and from nowhere else: {keys:?}");
+    }
 }
