@@ -45,7 +45,7 @@ const KEEP: SignedDuration = SignedDuration::from_hours(KEEP_HOURS);
 /// So many days after accept the key of the log goes: `PROMISED` less the days that its backups are kept.
 const LOG_DAYS: u32 = 2;
 /// A queue's key lives longer, as long as a message may wait.
-const QUEUE_DAYS: i64 = 8;
+const QUEUE_DAYS: i64 = 9;
 /// How often the operator looks.
 const OPERATOR: SignedDuration = SignedDuration::from_mins(5);
 /// An id that nothing else in a file looks like.

@@ -104,8 +104,8 @@ fn commits_wait_for_the_standby_which_takes_the_primarys_place_and_whose_place_c
     scene.sql("create table told (what text); insert into told values ('on both')");
     scene.until("it is reported", "select count(*) from keyring.backup_report where newest is not null", "1");
     drop(standby);
-    assert!(scene.blocks("insert into told values ('not answered')"), "a commit waits for the standby");
     scene.until("it is seen", "select configured and not streaming from keyring.standby_state(null)", "t");
+    assert!(scene.blocks("insert into told values ('not answered')"), "a commit waits for the standby");
     drop((server, backups));
 
     let promoted = scene.standby(&["PROMOTED=true"]);
