@@ -17,6 +17,7 @@ use crate::support::world::{SOON, World};
 const OWNER: &str = "owner-of-the-schema";
 /// How the chart starts its own; it makes the owner and the database as the chart's README says.
 const START: &str = include_str!("../../charts/budstikke/files/postgres.sh");
+const ENVIRONMENT: &str = include_str!("../../charts/budstikke/files/environment.sh");
 
 /// The chart in a cluster that has the kinds, with the Secrets that are made here.
 const SETTINGS: [&str; 6] = [
@@ -37,7 +38,8 @@ async fn server(there: &World, namespace: &str, name: &str, authority: &Authorit
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("{name}-server")},
             "stringData": {
                 "tls.crt": leaf.certificate, "tls.key": leaf.key.expose(),
-                "postgres-password": "superuser", "owner-password": OWNER, "postgres.sh": START,
+                "postgres-password": "superuser", "owner-password": OWNER, "standby-password": "nobody", "postgres.sh": START,
+                "environment.sh": ENVIRONMENT,
             },
         }))
         .await;
@@ -58,6 +60,7 @@ async fn server(there: &World, namespace: &str, name: &str, authority: &Authorit
                 "image": "budstikke.dev/postgres:15",
                 "imagePullPolicy": "IfNotPresent",
                 "command": ["/bin/bash", "/secrets/postgres.sh", "-c", "max_connections=100"],
+                "env": [{"name": "RUN", "value": "/tmp/run"}],
                 "readinessProbe": {
                     "exec": {"command": ["/usr/lib/postgresql/15/bin/pg_isready", "-q", "-h", "127.0.0.1"]}, "periodSeconds": 1,
                 },
