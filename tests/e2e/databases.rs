@@ -60,7 +60,7 @@ async fn server(there: &World, namespace: &str, name: &str, authority: &Authorit
                 "image": "budstikke.dev/postgres:15",
                 "imagePullPolicy": "IfNotPresent",
                 "command": ["/bin/bash", "/secrets/postgres.sh", "-c", "max_connections=100"],
-                "env": [{"name": "RUN", "value": "/tmp/run"}],
+                "env": [{"name": "RUN", "value": "/tmp/run"}, {"name": "SOCKETS", "value": "/tmp/run"}],
                 "readinessProbe": {
                     "exec": {"command": ["/usr/lib/postgresql/15/bin/pg_isready", "-q", "-h", "127.0.0.1"]}, "periodSeconds": 1,
                 },
