@@ -2,6 +2,9 @@
 -- tenant, and one to insert would let it write what was never sent. Every function here is about the asking
 -- tenant alone. Those that every message goes through look rows up by their keys, whatever the planner believes of tables that
 -- it has no statistics of: a plan that was made while the queue was short would read all of it when it is long.
+--
+-- Flights are locked in the order of their ids, by who settles and by who takes over: one that is superseded still has its last
+-- results stored, and its successor, which waits for that, does not send those messages again.
 
 -- Takes over what older epochs left in flight: under `hold`, and for a flight begun more than `attempts` times (it seems to
 -- crash its sender), the messages are held (`as_flight` is null); the other flights go on under this epoch.
@@ -17,6 +20,7 @@ begin
     if not found then
         return;
     end if;
+    perform from flight where tenant_id = own and epoch < held order by flight_id for update;
     return query
         with old as (
             delete from flight where tenant_id = own and epoch < held and (holds or attempt > attempts)
@@ -80,6 +84,7 @@ begin
                and not exists (select from flight f where f.tenant_id = own and f.route_id = r.route_id)) then
         raise exception 'a route that is not the tenant''s' using errcode = 'insufficient_privilege';
     end if;
+    perform from flight where tenant_id = own and flight_id = any (landed) order by flight_id for update;
     with result as materialized (
         select * from unnest(ids, states, errors, routes, upstream_ids, tags, submitted, finals)
             as r (message_id, state, error, route_id, upstream_id, tag, submitted_at, final_at)
