@@ -24,10 +24,15 @@ pub(super) struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).stderr(Stdio::null()).status();
+        // As a pod is ended: the server's fast shutdown, then the signal that every container gets. A shell that waits for a
+        // command it has started may take the first for that command's.
         let end = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < end && matches!(self.0.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(20));
+        for signal in ["-INT", "-TERM"] {
+            let _ = Command::new("kill").args([signal, &self.0.id().to_string()]).stderr(Stdio::null()).status();
+            let patience = if signal == "-INT" { Instant::now() + Duration::from_secs(2) } else { end };
+            while Instant::now() < patience && matches!(self.0.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
         let _ = self.0.kill();
         let _ = self.0.wait();
