@@ -32,7 +32,7 @@ use crate::store::{self, Dsn};
 
 pub use self::destruction::{Destroyed, WalWindow};
 pub use self::hours::HOURS_AHEAD;
-pub use self::kek::{GRACE_SECONDS, Kek, KekArgs, KekError, WrapError};
+pub use self::kek::{GRACE_SECONDS, Kek, KekArgs, KekError, TransitArgs, TransitError, WrapError};
 pub use self::rotation::Rewrapped;
 
 /// What a key is for. Classes never open each other's ciphertexts.
@@ -174,10 +174,11 @@ impl Keyring {
     /// Keys of `pool`'s database, unwrapped with `kek`. Asks nothing yet.
     #[must_use]
     pub fn open(pool: PgPool, kek: Kek) -> Self {
+        let keep = if kek.asks() { cache::KEEP_ASKED } else { cache::KEEP };
         Self {
             pool,
             kek,
-            wrapping: Cache::default(),
+            wrapping: Cache::new(keep, cache::MOST),
             repeat: Cache::default(),
             queue_by_day: Cache::default(),
             log_by_day: Cache::default(),
@@ -229,7 +230,7 @@ impl Keyring {
         let stored = match sql::wrapping(&self.pool, tenant).await.map_err(Error::LookUp)? {
             Some(stored) => stored,
             None => {
-                let wrapped = self.kek.wrap(Owner::Tenant(tenant), &fresh()?).map_err(Error::Kek)?;
+                let wrapped = self.kek.wrap(Owner::Tenant(tenant), &fresh()?).await.map_err(Error::Kek)?;
                 sql::insert_wrapping(&self.pool, tenant, &wrapped).await.map_err(Error::Store)?
             }
         };
@@ -281,11 +282,11 @@ impl Keyring {
         let stored = match sql::route_key(&self.pool, route).await.map_err(Error::LookUp)? {
             Some(stored) => stored,
             None => {
-                let wrapped = self.kek.wrap(owner, &fresh()?).map_err(Error::Kek)?;
+                let wrapped = self.kek.wrap(owner, &fresh()?).await.map_err(Error::Kek)?;
                 sql::insert_route_key(&self.pool, route, &wrapped).await.map_err(Error::Store)?
             }
         };
-        self.kek.unwrap(owner, &stored).map_err(Error::Kek)
+        self.kek.unwrap(owner, &stored).await.map_err(Error::Kek)
     }
 
     /// Whether keys can be looked up now: the instance answers, and its schema is there.
@@ -466,7 +467,14 @@ impl Keyring {
         {
             return Ok(known);
         }
-        let bytes = self.kek.unwrap(Owner::Tenant(tenant), stored).map_err(Error::Kek)?;
+        let turn = self.kek.turn(stored).await;
+        if turn.is_some()
+            && let Some(known) = self.wrapping.get(&tenant)
+            && known.0 == *stored
+        {
+            return Ok(known);
+        }
+        let bytes = self.kek.unwrap(Owner::Tenant(tenant), stored).await.map_err(Error::Kek)?;
         let key = WrappingKey::new(&bytes).map_err(|_| Error::Make)?;
         Ok(self.wrapping.put(tenant, Arc::new((stored.clone(), key))))
     }

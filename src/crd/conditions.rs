@@ -103,6 +103,8 @@ pub mod reasons {
     pub const KEYS_NOT_SAFE: &str = "KeysNotSafe";
     /// The database cannot be reached.
     pub const DATABASE_UNAVAILABLE: &str = "DatabaseUnavailable";
+    /// The key-encryption key does not wrap or unwrap.
+    pub const KEY_ENCRYPTION_KEY_UNAVAILABLE: &str = "KeyEncryptionKeyUnavailable";
     /// What must be gone is not, or is not known to be.
     pub const OVERDUE: &str = "Overdue";
     /// Nothing of the kind holds.

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 /// How long a key is used before it is looked up again: a destroyed one is out of memory after that.
 pub(super) const KEEP: Duration = Duration::from_secs(60);
+/// As [`KEEP`], of the keys around a tenant's others where a server is asked to unwrap them: so long its absence is not felt. Used only as
+/// long as the row that it came from stands.
+pub(super) const KEEP_ASKED: Duration = Duration::from_secs(900);
 /// Keys of one sort. At most a few hundred bytes each.
-const MOST: usize = 4096;
+pub(super) const MOST: usize = 4096;
 
 /// The keys looked up last. Handing one out never waits for the keyring.
 #[derive(Debug)]

@@ -38,7 +38,7 @@ impl Keyring {
     /// # Errors
     /// When the keyring or the key-encryption key does not answer; what was moved before stays moved.
     pub async fn rewrap(&self, most: i64) -> Result<Rewrapped, Error> {
-        let current = self.kek.current().map_err(Error::Kek)?;
+        let current = self.kek.current().await.map_err(Error::Kek)?;
         let rows = sqlx::query_as!(
             Behind,
             r#"select 'tenant' as "kind!", tenant_id as "id!", kek as "kek!", wrapped as "wrapped!"
@@ -65,8 +65,8 @@ impl Keyring {
         let Behind { kind, id, kek, wrapped } = row;
         let owner = if kind == "tenant" { Owner::Tenant(TenantId(id)) } else { Owner::Route(RouteId(id)) };
         let was = Wrapped { kek, bytes: wrapped };
-        let bytes = self.kek.unwrap(owner, &was).map_err(Error::Kek)?;
-        let becomes = self.kek.wrap(owner, &bytes).map_err(Error::Kek)?;
+        let bytes = self.kek.unwrap(owner, &was).await.map_err(Error::Kek)?;
+        let becomes = self.kek.wrap(owner, &bytes).await.map_err(Error::Kek)?;
         let moved = sqlx::query_scalar!(
             r#"select keyring.rewrap($1, $2, $3, $4, $5) as "moved!""#,
             kind,
@@ -101,7 +101,7 @@ impl Keyring {
             let old = self.wrapping_of(tenant, &was).await?;
             let bytes = fresh()?;
             let new = WrappingKey::new(&bytes).map_err(|_| Error::Make)?;
-            let becomes = self.kek.wrap(Owner::Tenant(tenant), &bytes).map_err(Error::Kek)?;
+            let becomes = self.kek.wrap(Owner::Tenant(tenant), &bytes).await.map_err(Error::Kek)?;
             match self.exchange(tenant, &was, &old.1, &becomes, &new).await {
                 Ok(Some(keys)) => return Ok(Some(keys)),
                 // Keys were made, or the row was moved, meanwhile.

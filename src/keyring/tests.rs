@@ -88,10 +88,10 @@ fn digests_differ_by_purpose_and_tenant() {
 #[tokio::test]
 async fn a_wrapping_key_belongs_to_its_tenant() {
     let kek = Kek::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("a key");
-    let wrapped = kek.wrap(Owner::Tenant(ONE), &bytes()).expect("wrapped");
-    assert_eq!(kek.unwrap(Owner::Tenant(ONE), &wrapped).expect("unwrapped"), bytes());
+    let wrapped = kek.wrap(Owner::Tenant(ONE), &bytes()).await.expect("wrapped");
+    assert_eq!(kek.unwrap(Owner::Tenant(ONE), &wrapped).await.expect("unwrapped"), bytes());
     for other in [Owner::Tenant(OTHER), Owner::Route(RouteId(1))] {
-        assert!(matches!(kek.unwrap(other, &wrapped), Err(WrapError::Refused(_))), "{other:?}");
+        assert!(matches!(kek.unwrap(other, &wrapped).await, Err(WrapError::Refused(_))), "{other:?}");
     }
     assert!(Kek::parse("AAAA").is_err());
 }

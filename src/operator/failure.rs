@@ -96,6 +96,7 @@ impl Failure {
     /// The reason that the object's status gives.
     pub(super) fn reason(&self) -> &'static str {
         match self {
+            Self::Keyring(crate::keyring::Error::Kek(_)) => reasons::KEY_ENCRYPTION_KEY_UNAVAILABLE,
             Self::Account(_) | Self::Route(_) | Self::UpstreamReports(_) | Self::Login(_) | Self::Keyring(_) => {
                 reasons::DATABASE_UNAVAILABLE
             }

@@ -13,7 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("simulator", &["smpp", "telemetry", "domain"]),
     ("retention", &["keyring", "store", "domain"]),
     ("config", &["pki", "keyring", "domain"]),
-    ("keyring", &["store", "domain"]),
+    ("keyring", &["pki", "store", "domain"]),
     ("pki", &["domain"]),
     ("smpp", &["domain"]),
     ("store", &["keyring", "domain"]),

@@ -266,7 +266,7 @@ impl Mounted {
 
     fn keyring(&self, databases: &Databases, login: &str) -> Keyring {
         let pool = keyring::connect(&databases.keyring.dsn(login), 2, "test");
-        let args = KekArgs { dirs: vec![self.0.clone()] };
+        let args = KekArgs { dirs: vec![self.0.clone()], ..KekArgs::default() };
         Keyring::open(pool, Kek::read(&args).expect("keys"))
     }
 }
@@ -309,7 +309,7 @@ async fn the_key_encryption_key_is_rotated_under_running_readers() {
             let mut read = 0;
             while !stop.is_cancelled() {
                 let pool = keyring::connect(&databases, 1, "test");
-                let args = KekArgs { dirs: vec![dir.clone()] };
+                let args = KekArgs { dirs: vec![dir.clone()], ..KekArgs::default() };
                 let fresh = Keyring::open(pool.clone(), Kek::read(&args).expect("keys"));
                 for tenant in 1..=20 {
                     fresh.queue_key(TenantId(tenant), FROM).await.expect("no failure at any time");

@@ -20,3 +20,4 @@ mod restored;
 mod retention;
 mod sender;
 mod support;
+mod transit;

@@ -9,3 +9,4 @@ mod retention;
 mod routes;
 mod scene;
 mod suspension;
+mod transit;

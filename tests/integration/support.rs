@@ -3,3 +3,4 @@ pub(crate) mod apiserver;
 pub(crate) mod postgres;
 #[path = "../e2e/support/search/words.rs"]
 pub(crate) mod search;
+pub(crate) mod vault;

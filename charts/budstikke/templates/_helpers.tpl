@@ -79,6 +79,54 @@ readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 2, failu
 - {name: BUDSTIKKE_KEK_DIRS, value: /etc/budstikke/kek}
 {{- end }}
 
+{{/* The transit engine that wraps keys, for the two that hold them: how they reach it, and what they log in with. */}}
+{{- define "budstikke.transitEnv" -}}
+{{- with .Values.keyring.kek.transit }}
+{{- if .address }}
+- {name: BUDSTIKKE_TRANSIT_ADDRESS, value: {{ .address | quote }}}
+- {name: BUDSTIKKE_TRANSIT_WRAPS, value: {{ .wraps | quote }}}
+- {name: BUDSTIKKE_TRANSIT_MOUNT, value: {{ .mount | quote }}}
+- {name: BUDSTIKKE_TRANSIT_KEY, value: {{ .key | quote }}}
+{{- if .namespace }}
+- {name: BUDSTIKKE_TRANSIT_NAMESPACE, value: {{ .namespace | quote }}}
+{{- end }}
+{{- if .caSecret }}
+- {name: BUDSTIKKE_TRANSIT_CA_FILE, value: /etc/budstikke-transit/ca.crt}
+{{- end }}
+{{- if .tokenSecret }}
+- {name: BUDSTIKKE_TRANSIT_TOKEN_FILE, value: /etc/budstikke-transit/token}
+{{- else }}
+- {name: BUDSTIKKE_TRANSIT_ROLE, value: {{ .auth.role | quote }}}
+- {name: BUDSTIKKE_TRANSIT_AUTH_MOUNT, value: {{ .auth.mount | quote }}}
+- {name: BUDSTIKKE_TRANSIT_JWT_FILE, value: /etc/budstikke-transit/jwt}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- define "budstikke.transitMount" -}}
+{{- if .Values.keyring.kek.transit.address }}
+- {name: transit, mountPath: /etc/budstikke-transit, readOnly: true}
+{{- end }}
+{{- end }}
+{{- define "budstikke.transitVolume" -}}
+{{- with .Values.keyring.kek.transit }}
+{{- if .address }}
+- name: transit
+  projected:
+    sources:
+      {{- if .caSecret }}
+      - secret: {name: {{ .caSecret }}, items: [{key: ca.crt, path: ca.crt}]}
+      {{- end }}
+      {{- if .tokenSecret }}
+      - secret: {name: {{ .tokenSecret }}, items: [{key: token, path: token}]}
+      {{- else }}
+      # Good for the engine's login alone: the Kubernetes API takes no token for another audience.
+      - serviceAccountToken: {path: jwt, audience: {{ .auth.audience | quote }}, expirationSeconds: 3600}
+      {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What bootstrap, migrate and the operator are told. Bootstrap hands the two others what they need in files: a
      Secret that it has just made could not be a volume of its own pod. */}}
 {{- define "budstikke.operatorEnv" -}}

@@ -35,8 +35,11 @@ pub enum KekError {
     #[error("parse {0}: want a time such as 2026-01-02T03:04:05Z")]
     Since(PathBuf),
     /// No key at all.
-    #[error("there is no key-encryption key: give the directory of its Secret")]
+    #[error("there is no key-encryption key: give the directory of its Secret, or a transit engine that wraps")]
     NoKey,
+    /// The settings of the transit engine.
+    #[error("use the transit engine: {0}")]
+    Transit(String),
 }
 
 /// A key of the Secret.

@@ -36,6 +36,8 @@ pub(super) struct Scene {
     pub(super) namespace: String,
     pub(super) databases: Databases,
     files: PathBuf,
+    /// Beside the key that is handed out.
+    pub(super) kek: KekArgs,
 }
 
 /// An operator that runs; it goes without releasing its Lease when it is dropped.
@@ -75,7 +77,7 @@ impl Scene {
         let authority = Authority::generate(jiff::Timestamp::now()).expect("an authority");
         write("ca/ca.crt", &authority.certificate);
         write("ca/ca.key", authority.key.expose());
-        Self { client, namespace, databases, files }
+        Self { client, namespace, databases, files, kek: KekArgs::default() }
     }
 
     /// Starts an operator under a pod's name.
@@ -91,7 +93,7 @@ impl Scene {
             pod: pod.to_owned(),
             lease: "budstikke-operator".to_owned(),
             files: self.files.clone(),
-            kek: KekArgs::default(),
+            kek: self.kek.clone(),
             wrapping_key_days: 365,
             image: "budstikke:test".to_owned(),
             image_pull_policy: "IfNotPresent".to_owned(),

@@ -89,6 +89,17 @@ impl ApiServer {
         self.directory.join("kubeconfig")
     }
 
+    /// File with the authority that signed its certificate.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.directory.join("ca.crt")
+    }
+
+    /// `https://host:port`.
+    pub(crate) fn address(&self) -> String {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        kubeconfig.clusters[0].cluster.as_ref().and_then(|cluster| cluster.server.clone()).unwrap()
+    }
+
     async fn start() -> Self {
         let binaries = binaries();
         let directory = std::env::temp_dir().join(format!("budstikke-apiserver-{}", std::process::id()));
