@@ -21,6 +21,7 @@ pub mod messages;
 pub mod metrics;
 pub mod openapi;
 pub mod owner;
+pub mod privacy;
 pub mod problem;
 pub mod router;
 pub mod seal;
@@ -130,6 +131,7 @@ pub struct Shared {
     in_flight: idempotency::InFlight,
     calls: Arc<Semaphore>,
     copies: copy::Copies,
+    statement: privacy::Cache,
     settings: Settings,
     metrics: Metrics,
 }
@@ -154,6 +156,7 @@ impl Shared {
             in_flight: idempotency::InFlight::default(),
             calls: Arc::new(Semaphore::new(CALLS)),
             copies: copy::Copies::default(),
+            statement: privacy::Cache::default(),
             settings,
             metrics,
         })

@@ -21,6 +21,7 @@ pub mod retention;
 pub mod routes;
 pub mod scram;
 pub mod shares;
+pub mod statement;
 pub mod statistics;
 pub mod upstream_reports;
 pub mod wake;

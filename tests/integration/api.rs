@@ -7,3 +7,4 @@ mod repeating;
 mod secrecy;
 pub(crate) mod service;
 mod serving;
+mod statement;
