@@ -5,8 +5,7 @@ use jiff_sqlx::{Date as SqlDate, Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::PgPool;
 
 use super::{Class, Error, Keyring};
-use crate::domain::TenantId;
-use crate::store::installation::{Erasure, Mark, Needed};
+use crate::store::installation::{Erasure, ErasureRow, Mark, Needed};
 
 /// How the keyring stands.
 #[derive(Debug, Clone)]
@@ -95,18 +94,12 @@ impl Keyring {
     /// # Errors
     /// When the keyring does not answer.
     pub async fn erasures(&self) -> Result<Vec<Erasure>, Error> {
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            ErasureRow,
             r#"select tenant_id, class, before as "before: SqlDate", at as "at: SqlTimestamp" from keyring.erasure
                order by at, tenant_id"#
         );
-        let rows = rows.fetch_all(&self.pool).await.map_err(Error::LookUp)?;
-        let erasures = rows.into_iter().map(|row| Erasure {
-            tenant: TenantId(row.tenant_id),
-            class: row.class,
-            before: row.before.to_jiff(),
-            at: row.at.to_jiff(),
-        });
-        Ok(erasures.collect())
+        Ok(rows.fetch_all(&self.pool).await.map_err(Error::LookUp)?.into_iter().map(Erasure::from).collect())
     }
 
     /// Notes one that the data instance has.

@@ -41,6 +41,7 @@ pub(super) struct Metrics {
     synced: Family<Namespace, Gauge>,
     backup_newest: Family<Instance, Gauge>,
     backup_oldest: Family<Instance, Gauge>,
+    backup_failed: Family<Instance, Gauge>,
     standby_missing: Family<Instance, Gauge>,
     /// 1 on the leader.
     pub(super) leading: Gauge,
@@ -66,6 +67,7 @@ impl Default for Metrics {
             synced: Family::default(),
             backup_newest: Family::default(),
             backup_oldest: Family::default(),
+            backup_failed: Family::default(),
             standby_missing: Family::default(),
             leading: Gauge::default(),
             retention_ran: Gauge::default(),
@@ -101,6 +103,11 @@ impl Metrics {
             "backup_oldest_timestamp_seconds",
             "Of the oldest thing that holds data in the repository of an embedded instance; not there: nothing does",
             self.backup_oldest.clone(),
+        );
+        registry.register(
+            "backup_failed",
+            "1 while something failed in the newest round of an embedded instance's backups, archiving of its log included",
+            self.backup_failed.clone(),
         );
         registry.register(
             "standby_missing",
@@ -148,6 +155,7 @@ impl Metrics {
         let missing = matches!(copies.standby, Standby::Away | Standby::Behind);
         self.standby_missing.get_or_create(&label).set(i64::from(missing));
         let Some(report) = &copies.report else { return };
+        self.backup_failed.get_or_create(&label).set(i64::from(!report.failure.is_empty()));
         let newest = report.newest.map_or(0, jiff::Timestamp::as_second);
         self.backup_newest.get_or_create(&label).set(newest);
         match report.oldest {

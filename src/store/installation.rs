@@ -174,22 +174,30 @@ pub struct Erasure {
     pub at: Timestamp,
 }
 
+/// An [`Erasure`], as both instances have it.
+pub(crate) struct ErasureRow {
+    pub(crate) tenant_id: i64,
+    pub(crate) class: String,
+    pub(crate) before: SqlDate,
+    pub(crate) at: SqlTimestamp,
+}
+
+impl From<ErasureRow> for Erasure {
+    fn from(ErasureRow { tenant_id, class, before, at }: ErasureRow) -> Self {
+        Self { tenant: TenantId(tenant_id), class, before: before.to_jiff(), at: at.to_jiff() }
+    }
+}
+
 /// What was erased other than by its date, as the data instance has it.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn erasures(pool: &PgPool) -> Result<Vec<Erasure>, Error> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        ErasureRow,
         r#"select tenant_id, class, before as "before: SqlDate", at as "at: SqlTimestamp" from erasure order by at, tenant_id"#
     );
-    let rows = rows.fetch_all(pool).await.map_err(Error::EraseAgain)?;
-    let erasures = rows.into_iter().map(|row| Erasure {
-        tenant: TenantId(row.tenant_id),
-        class: row.class,
-        before: row.before.to_jiff(),
-        at: row.at.to_jiff(),
-    });
-    Ok(erasures.collect())
+    Ok(rows.fetch_all(pool).await.map_err(Error::EraseAgain)?.into_iter().map(Erasure::from).collect())
 }
 
 /// Notes one; one that is noted changes nothing.
@@ -294,11 +302,11 @@ pub async fn restores(pool: &PgPool) -> Result<i64, Error> {
 /// What waits for the owner's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
-    /// Messages that were restored with the queue.
+    /// Messages that were restored with the queue; none where the keyring alone was restored.
     pub before: i64,
     /// Of all that wait, those that are in a flight: a sender had begun to submit them.
     pub in_flight: i64,
-    /// Messages that were accepted since.
+    /// Messages that were accepted since, or were not restored.
     pub since: i64,
 }
 

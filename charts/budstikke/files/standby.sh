@@ -27,6 +27,17 @@ copy() {
     touch "$PGDATA/standby.signal"
 }
 
+# Until there is one, more and more seldom.
+copied() {
+    local pause=5
+    until copy; do
+        say "no copy could be taken: the next try is in $pause s"
+        sleep "$pause" &
+        wait $! || true
+        pause=$((pause < 160 ? 2 * pause : 300))
+    done
+}
+
 streams() {
     [ "$(psql -X -q -A -t -h "$SOCKETS" -p "$PORT" -U postgres -d postgres \
         -c "select count(*) from pg_stat_wal_receiver where status = 'streaming'" 2>/dev/null)" = 1 ]
@@ -61,7 +72,7 @@ if [ "${PROMOTED:-false}" = true ]; then
     fi
     if [ -e "$PGDATA/recovery.signal" ]; then
         get=false
-        if [ -n "$REPOSITORY" ]; then get="pgbackrest --config=$RUN/pgbackrest.conf --stanza=$INSTANCE archive-get %f %p"; fi
+        if [ -n "$REPOSITORY" ]; then get="timeout --kill-after=10 120 pgbackrest ${of_instance[*]} archive-get %f %p"; fi
         settings+=(-c "restore_command=$get")
     fi
     exec postgres -D "$PGDATA" "${settings[@]}" "$@"
@@ -77,9 +88,9 @@ child=
 trap stop INT TERM
 while :; do
     # Without the signal it has been the primary: what has become of its data is in the primary's hands now.
-    if [ ! -e "$PGDATA/standby.signal" ]; then until copy; do sleep 5 & wait $! || true; done; fi
+    if [ ! -e "$PGDATA/standby.signal" ]; then copied; fi
     postgres -D "$PGDATA" "${settings[@]}" "$@" -c "primary_conninfo=$upstream" &
     child=$!
     watch && exit 0
-    until copy; do sleep 5 & wait $! || true; done
+    copied
 done

@@ -110,7 +110,7 @@ begin atomic
 end;
 
 -- Closes the segment that a tenant's keys of a day are in, so that the archive gets it at once rather than after
--- archive_timeout. Once: a segment takes 16 MB however little is in it, and an archive that is away would fill the disk.
+-- archive_timeout. Once: a segment takes its whole size however little is in it, and an archive that is away would fill the disk.
 create function close_segment(tenant bigint, day date) returns void
 language plpgsql security definer set search_path = keyring, pg_temp as $$
 declare

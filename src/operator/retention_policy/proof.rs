@@ -54,12 +54,12 @@ impl Proof {
         let caught_up = store::caught_up(&context.pool).await.map_err(of_store)?;
         let keyring = context.keyring.copies().await.map_err(Failure::Keyring)?;
         let data = backups::copies(&context.pool).await.map_err(|error| of_store(store::Error::Copies(error)))?;
-        context.metrics.copies("keyring", &keyring);
-        context.metrics.copies("data", &data);
-        let copies = Both { keyring, data };
+        let embedded = context.embedded;
+        let copies = Both { keyring, data }.seen(embedded);
+        context.metrics.copies("keyring", &copies.keyring);
+        context.metrics.copies("data", &copies.data);
         let last = context.retention.borrow().clone();
         let overdue = days + hours;
-        let embedded = context.embedded;
         let erased = Some(erased(&totals));
         Ok(Self { last, erased, oldest, oldest_hour, overdue, pending, caught_up, embedded, copies })
     }

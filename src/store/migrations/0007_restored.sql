@@ -53,7 +53,7 @@ create table restore (
     epoch           integer primary key,                 -- that it began
     found_at        timestamptz not null default now(),
     what            text not null check (what in ('data', 'keyring', 'both')),
-    began_at        timestamptz not null,                -- what was accepted before is what was restored
+    began_at        timestamptz not null,                -- where the data was restored: what was accepted before was so too
     known_at        timestamptz not null,                -- the newest mark that was restored
     lost_until      timestamptz not null,                -- the newest one that there was; the same where none is missing
     messages        bigint not null,                     -- accepted between the two
@@ -171,11 +171,19 @@ begin atomic
     select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
 end;
 
--- What waits: accepted before the newest restore, of these in a flight, and accepted since.
+-- What has a lower id was restored with the queue. With the keyring alone no message was: what waits then was accepted as ever,
+-- and nothing was sent that is not known.
+create function restored_before() returns uuid
+language sql stable set search_path = budstikke, pg_temp
+begin atomic
+    select first_id(coalesce(max(began_at), 'epoch')) from restore where released_at is null and what <> 'keyring';
+end;
+
+-- What waits: restored with the queue, of all in a flight, and accepted since or not restored at all.
 create function queued_at_restore(out before bigint, out in_flight bigint, out since bigint)
 language plpgsql stable security definer set search_path = budstikke, pg_temp as $$
 declare
-    border constant uuid := first_id((select max(began_at) from restore where released_at is null));
+    border constant uuid := restored_before();
 begin
     select count(*) filter (where message_id < border), count(*) filter (where message_id >= border) into before, since
     from queue;
@@ -195,8 +203,7 @@ end;
 create function end_restored(queued text, lost_tenants bigint[], lost_keys text[], most integer) returns bigint
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
-    border constant uuid := case queued when 'fail'
-        then first_id((select max(began_at) from restore where released_at is null)) end;
+    border constant uuid := case queued when 'fail' then restored_before() end;
     removed bigint;
 begin
     if not exists (select from installation where closed_since is not null)

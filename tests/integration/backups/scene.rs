@@ -4,10 +4,12 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use budstikke::domain::{Clock as _, Secret, SystemClock};
 use budstikke::pki::{Authority, Leaf};
+
+use super::repository::files;
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/budstikke/files");
 const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/keyring/migrations");
@@ -97,14 +99,15 @@ impl Scene {
         scene
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
     fn script(&self, script: &str, place: &str, port: u16, told: &[&str]) -> Command {
-        let mut command = unprivileged("bash");
+        // What is told takes effect as the other user: libfaketime's semaphore belongs to who has begun.
+        let mut command = unprivileged("env");
         let path = |name: &str| self.path(name).into_os_string();
-        command.arg(format!("{SCRIPTS}/{script}"));
+        command.args(told).args(["bash", &format!("{SCRIPTS}/{script}")]);
         command
             .env("INSTANCE", "keyring")
             .env("PGDATA", path(&format!("{place}/pgdata")))
@@ -115,8 +118,7 @@ impl Scene {
             .env("LISTEN", "localhost")
             .env("PORT", port.to_string())
             .env("REPOSITORY", "volume")
-            .env("REPOSITORY_PATH", path("repository"))
-            .envs(told.iter().filter_map(|told| told.split_once('=')));
+            .env("REPOSITORY_PATH", path("repository"));
         if script != "backup.sh" {
             command.args(["-c", "fsync=off", "-c", "wal_recycle=off", "-c", "archive_timeout=1min"]);
         }
@@ -134,8 +136,12 @@ impl Scene {
     }
 
     pub(super) fn backups(&self, every: &str, keep: &str) -> Process {
-        let told = [format!("EVERY={every}"), format!("KEEP={keep}"), "TICK=1".to_owned()];
-        let told: Vec<&str> = told.iter().map(String::as_str).collect();
+        self.backups_told(every, keep, &[])
+    }
+
+    pub(super) fn backups_told(&self, every: &str, keep: &str, told: &[&str]) -> Process {
+        let (every, keep) = (format!("EVERY={every}"), format!("KEEP={keep}"));
+        let told = [&[&*every, &*keep, "TICK=1"], told].concat();
         self.start(self.script("backup.sh", "primary", self.port, &told), "backup-log")
     }
 
@@ -147,8 +153,12 @@ impl Scene {
 
     /// What a primary says that does not start.
     pub(super) fn refused(&self, told: &[&str]) -> String {
-        let output =
-            self.script("postgres.sh", "primary", self.port, told).stdin(Stdio::null()).output().expect("bash");
+        let script = self.script("postgres.sh", "primary", self.port, told);
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(script.get_program()).args(script.get_args()).current_dir("/").stdin(Stdio::null());
+        command.envs(script.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.output().expect("bash");
+        assert_ne!(output.status.code(), Some(124), "it started");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "it started: {said}");
         said
@@ -234,6 +244,53 @@ impl Scene {
         self.sql(&all);
     }
 
+    /// Something is in the log, and its segment is closed.
+    pub(super) fn write(&self) {
+        self.sql("select pg_logical_emit_message(true, 'test', '')");
+        self.sql("select pg_switch_wal()");
+    }
+
+    pub(super) fn set_secret(&self, name: &str, content: &str) {
+        fs::write(self.path("secrets").join(name), content).expect("write it");
+    }
+
+    /// Sets the mode of a file or folder, and of all in it.
+    pub(super) fn set_mode(&self, path: &str, mode: &str) {
+        let status = Command::new("chmod").args(["-R", mode]).arg(self.path(path)).status();
+        assert!(status.expect("chmod").success());
+    }
+
+    /// Files whose path in the scene's directory begins so, and that others may read; there is at least one file.
+    pub(super) fn open_to_others(&self, begin: &str) -> Vec<String> {
+        let begin = self.path(begin).display().to_string();
+        let mut found = files(&self.directory).into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        found.retain(|path| path.starts_with(&begin));
+        assert!(!found.is_empty(), "no {begin}");
+        let mode = |path: &String| fs::metadata(path).map(|data| std::os::unix::fs::MetadataExt::mode(&data));
+        found.retain(|path| mode(path).is_ok_and(|mode| mode & 0o077 != 0));
+        found
+    }
+
+    pub(super) fn log_of_backups(&self) -> String {
+        fs::read_to_string(self.path("backup-log")).unwrap_or_default()
+    }
+
+    pub(super) fn log_of_standby(&self) -> String {
+        fs::read_to_string(self.path("standby-log")).unwrap_or_default()
+    }
+
+    /// A folder with a program in it that stands in for another.
+    pub(super) fn stand_in(&self, program: &str, script: &str) -> String {
+        let folder = self.path("programs");
+        fs::create_dir_all(&folder).expect("make it");
+        fs::write(folder.join(program), format!("#!/bin/sh\n{script}\n")).expect("write it");
+        for path in [folder.join(program), folder.clone()] {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(path, mode).expect("open it");
+        }
+        folder.display().to_string()
+    }
+
     pub(super) fn lose_the_volume(&self) {
         fs::remove_dir_all(self.path("primary")).expect("lose it");
         fs::create_dir(self.path("primary")).expect("an empty one");
@@ -241,70 +298,4 @@ impl Scene {
             std::os::unix::fs::chown(self.path("primary"), Some(65534), Some(65534)).expect("give it to nobody");
         }
     }
-
-    fn holds(&self, place: &str, text: &str) -> bool {
-        files(&self.path(place)).iter().any(|file| {
-            fs::read(file).is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
-        })
-    }
-
-    pub(super) fn repository_holds(&self, text: &str) -> bool {
-        assert!(!self.data_files().is_empty(), "there is something to look through");
-        self.holds("repository", text)
-    }
-
-    pub(super) fn volume_holds(&self, text: &str) -> bool {
-        self.holds("primary/pgdata/base", text)
-    }
-
-    /// Files of the repository that hold data: all of a base backup, and segments of the log.
-    pub(super) fn data_files(&self) -> Vec<PathBuf> {
-        let holds_data = |file: &PathBuf| {
-            let text = file.to_string_lossy();
-            let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            (text.contains("F/") && !text.contains("backup.history"))
-                || (text.contains("/archive/") && name.split('-').next().is_some_and(|first| first.len() == 24))
-        };
-        files(&self.path("repository")).into_iter().filter(holds_data).collect()
-    }
-
-    /// Base backups in the repository, oldest first, by their names.
-    fn base_backups(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.path("repository/backup/keyring")).into_iter().flatten().flatten();
-        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.retain(|name| name.ends_with('F'));
-        names.sort();
-        names
-    }
-
-    /// Notes the first base backup that is seen; true once another one is the oldest.
-    pub(super) fn oldest_is_not_the_first(&self) -> bool {
-        let note = self.path("first");
-        match (self.base_backups().first(), fs::read_to_string(&note)) {
-            (Some(first), Ok(noted)) => *first != noted,
-            (Some(first), Err(_)) => {
-                fs::write(note, first).expect("note it");
-                false
-            }
-            (None, _) => false,
-        }
-    }
-
-    /// The age of the oldest data in the repository.
-    pub(super) fn oldest(&self) -> Duration {
-        let age = |file: &PathBuf| SystemTime::now().duration_since(fs::metadata(file).ok()?.modified().ok()?).ok();
-        self.data_files().iter().filter_map(age).max().unwrap_or_default()
-    }
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => found.append(&mut files(&entry.path())),
-            Ok(kind) if kind.is_file() => found.push(entry.path()),
-            _ => {}
-        }
-    }
-    found
 }
