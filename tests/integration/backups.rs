@@ -1,5 +1,7 @@
 //! The scripts that the chart ships, run as processes: backups are taken, go in time whatever fails, and bring an instance back
 //! (D2, D8).
+mod bucket;
+mod image;
 mod scene;
 
 use std::time::Duration;
