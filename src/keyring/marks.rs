@@ -12,8 +12,8 @@ use crate::store::installation::{Erasure, ErasureRow, Mark, Needed};
 pub struct Standing {
     /// The server and its timeline are those that nobody doubts.
     pub confirmed: bool,
-    /// When the server's first process started.
-    pub started: Timestamp,
+    /// Since when the server has all that is committed: its start, or when it began to follow.
+    pub since: Timestamp,
     /// Its own commits wait for a standby.
     pub synchronous: bool,
     /// The data's mark, as it was told last.
@@ -27,14 +27,14 @@ impl Keyring {
     /// When the keyring does not answer.
     pub async fn standing(&self) -> Result<Standing, Error> {
         let row = sqlx::query!(
-            r#"select history = keyring.server_history() as "confirmed!", pg_postmaster_start_time() as "started!: SqlTimestamp",
+            r#"select history = keyring.server_history() as "confirmed!", keyring.server_since() as "since!: SqlTimestamp",
                       synchronous, n, at as "at: SqlTimestamp", accepted, entry, hash, data_synchronous
                from keyring.mark"#
         );
         let row = row.fetch_one(&self.pool).await.map_err(Error::LookUp)?;
         Ok(Standing {
             confirmed: row.confirmed,
-            started: row.started.to_jiff(),
+            since: row.since.to_jiff(),
             synchronous: row.synchronous,
             mark: Mark {
                 n: row.n,

@@ -53,8 +53,8 @@ pub struct Installation {
     pub epoch: i32,
     /// The server and its timeline are those that nobody doubts.
     pub confirmed: bool,
-    /// When the server's first process started.
-    pub started: Timestamp,
+    /// Since when the server has all that is committed: its start, or when it began to follow.
+    pub since: Timestamp,
     /// Since when sending is closed.
     pub closed_since: Option<Timestamp>,
     /// What was erased before a restore is erased again.
@@ -69,7 +69,7 @@ pub struct Installation {
 /// When the database does not answer.
 pub async fn read(pool: &PgPool) -> Result<Installation, Error> {
     let row = sqlx::query!(
-        r#"select i.epoch, i.history = server_history() as "confirmed!", pg_postmaster_start_time() as "started!: SqlTimestamp",
+        r#"select i.epoch, i.history = server_history() as "confirmed!", server_since() as "since!: SqlTimestamp",
                   i.closed_since as "closed_since: SqlTimestamp",
                   not exists (select from restore where erased_again_at is null) as "erased_again!",
                   m.n, m.at as "at: SqlTimestamp", m.accepted, m.entry, m.hash, m.synchronous
@@ -79,7 +79,7 @@ pub async fn read(pool: &PgPool) -> Result<Installation, Error> {
     Ok(Installation {
         epoch: row.epoch,
         confirmed: row.confirmed,
-        started: row.started.to_jiff(),
+        since: row.since.to_jiff(),
         closed_since: row.closed_since.map(SqlTimestamp::to_jiff),
         erased_again: row.erased_again,
         mark: Mark {

@@ -1,5 +1,7 @@
 //! The scripts that the chart ships, run as processes: backups are taken, go in time whatever fails, and bring an instance back
 //! (D2, D8).
+mod bucket;
+mod image;
 mod repository;
 mod scene;
 
@@ -205,6 +207,8 @@ fn commits_wait_for_the_standby_which_takes_the_primarys_place_and_whose_place_c
 
     let promoted = scene.standby(&["PROMOTED=true"]);
     scene.until_promoted();
+    let since = "current_setting('budstikke.following_since')::timestamptz < pg_postmaster_start_time()";
+    assert_eq!(scene.sql_of_standby(&format!("select {since}")), "t", "it tells that it is no restored copy");
     scene.sql_of_standby("insert into told values ('by the standby')");
     drop(promoted);
     let said = scene.refused(&[]);

@@ -150,6 +150,8 @@ for ((patience = TICK; patience > 0; patience--)); do
     sleep 1
 done
 while :; do
+    # Again, since the store's keys may have been exchanged.
+    configure_repository
     round
     # In the background, so that a signal is heard at once.
     sleep "$TICK" &

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # What the scripts of an embedded instance agree on; to be sourced, under `set -euo pipefail`. Everything can be set from outside:
 #   INSTANCE           `data` or `keyring`: also the name (stanza) of what is in the repository
-#   PGDATA             the cluster's directory; beside it are made $PGDATA.new, $PGDATA.restoring, $PGDATA.old and $PGDATA.restored
+#   PGDATA             the cluster's directory; beside it are made $PGDATA.new, $PGDATA.restoring, $PGDATA.old, $PGDATA.restored and $PGDATA.following
 #   SECRETS            holds postgres-password, owner-password, standby-password, backup-passphrase
 #   TLS                holds tls.crt and tls.key of the server, and ca.crt for the standby
 #   RUN                a directory in memory: configuration with secrets in it, locks; shared by the containers of a pod

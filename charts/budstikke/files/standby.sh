@@ -24,6 +24,7 @@ copy() {
     wait "$child" || return 1
     rm -rf "$PGDATA"
     mv "$PGDATA.new" "$PGDATA"
+    date -u +%FT%TZ >"$PGDATA.following"
     touch "$PGDATA/standby.signal"
 }
 
@@ -74,6 +75,8 @@ if [ "${PROMOTED:-false}" = true ]; then
         get=false
         if [ -n "$REPOSITORY" ]; then get="timeout --kill-after=10 120 pgbackrest ${of_instance[*]} archive-get %f %p"; fi
         settings+=(-c "restore_command=$get")
+        # It is started anew for this, but it is no copy that was restored: commits have waited for it since then.
+        if [ -s "$PGDATA.following" ]; then settings+=(-c "budstikke.following_since=$(cat "$PGDATA.following")"); fi
     fi
     exec postgres -D "$PGDATA" "${settings[@]}" "$@"
 fi

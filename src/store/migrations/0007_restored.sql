@@ -8,6 +8,13 @@ begin
     return (select system_identifier from pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8);
 end $$;
 
+-- Since when this server has all that is committed: since it started; or where it was started anew to take over, as the pod of a
+-- standby is, since it began to follow. The chart's script says so, on the command line of the server.
+create function server_since() returns timestamptz
+language sql stable set search_path = budstikke, pg_temp as $$
+    select least(pg_postmaster_start_time(), nullif(current_setting('budstikke.following_since', true), '')::timestamptz)
+$$;
+
 -- The one row of what holds now.
 create table installation (
     only_one     boolean primary key default true check (only_one),
@@ -250,7 +257,7 @@ begin
     return true;
 end $$;
 
-grant execute on function server_history(), sending_open(), mark_next(bigint), confirm_history(),
+grant execute on function server_history(), server_since(), sending_open(), mark_next(bigint), confirm_history(),
     close_sending(integer, text, timestamptz, timestamptz, bigint, bigint, bigint, bigint),
     erase_again(bigint, text, date, integer), erased_again(), queued_at_restore(), queue_keys(),
     end_restored(text, bigint[], text[], integer), release_sending(text, bigint) to budstikke_operator;

@@ -28,10 +28,15 @@ impl Scene {
 
     /// Base backups in the repository, oldest first, by their names.
     pub(super) fn base_backups(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.path("repository/backup/keyring")).into_iter().flatten().flatten();
-        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.retain(|name| name.ends_with('F'));
+        let names = self.data_files().into_iter().flat_map(|file| {
+            file.iter()
+                .map(|part| part.to_string_lossy().into_owned())
+                .filter(|part| part.ends_with('F'))
+                .collect::<Vec<_>>()
+        });
+        let mut names: Vec<String> = names.filter(|name| name.len() == "20260131-120000F".len()).collect();
         names.sort();
+        names.dedup();
         names
     }
 

@@ -1,4 +1,5 @@
 //! A keyring instance of one's own with a repository and perhaps a standby, run by the chart's scripts as processes on loopback.
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ pub(super) struct Scene {
     directory: PathBuf,
     port: u16,
     standby_port: u16,
+    /// What the scripts are told besides: where the repository is, if it is not on the volume.
+    pub(super) told: Vec<(&'static str, String)>,
 }
 
 /// A script and what it runs; ended when it is dropped.
@@ -41,7 +44,7 @@ impl Drop for Process {
     }
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port()
 }
 
@@ -50,12 +53,12 @@ fn is_root() -> bool {
 }
 
 /// As nobody, where the tests run as root: PostgreSQL refuses that. Ends with the test process, however that ends.
-fn unprivileged(program: &str) -> Command {
+pub(super) fn unprivileged(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     if is_root() {
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     }
-    command.args(["--pdeathsig=INT", program]).current_dir("/");
+    command.arg("--pdeathsig=INT").arg(program).current_dir("/");
     command
 }
 
@@ -71,7 +74,7 @@ impl Scene {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         // Short: a socket's path has 107 bytes at most.
         let directory = std::env::temp_dir().join(format!("bsk-backups-{}-{number}", std::process::id()));
-        let scene = Self { directory, port: free_port(), standby_port: free_port() };
+        let scene = Self { directory, port: free_port(), standby_port: free_port(), told: Vec::new() };
         let now = SystemClock.now();
         let root = Authority::generate(now).expect("an authority");
         let authority = Authority::load(&root.certificate, &root.key).expect("loads");
@@ -103,6 +106,18 @@ impl Scene {
         self.directory.join(name)
     }
 
+    /// Writes a file, or makes a folder where there is no content, as whoever runs the scripts.
+    pub(super) fn put(&self, name: &str, content: Option<&str>) {
+        let path = self.path(name);
+        match content {
+            Some(content) => fs::write(&path, content).expect("write it"),
+            None => fs::create_dir(&path).expect("make it"),
+        }
+        if is_root() {
+            std::os::unix::fs::chown(path, Some(65534), Some(65534)).expect("give it to nobody");
+        }
+    }
+
     fn script(&self, script: &str, place: &str, port: u16, told: &[&str]) -> Command {
         // What is told takes effect as the other user: libfaketime's semaphore belongs to who has begun.
         let mut command = unprivileged("env");
@@ -118,14 +133,15 @@ impl Scene {
             .env("LISTEN", "localhost")
             .env("PORT", port.to_string())
             .env("REPOSITORY", "volume")
-            .env("REPOSITORY_PATH", path("repository"));
+            .env("REPOSITORY_PATH", path("repository"))
+            .envs(self.told.iter().map(|(name, value)| (*name, value)));
         if script != "backup.sh" {
             command.args(["-c", "fsync=off", "-c", "wal_recycle=off", "-c", "archive_timeout=1min"]);
         }
         command
     }
 
-    fn start(&self, mut command: Command, log: &str) -> Process {
+    pub(super) fn start(&self, mut command: Command, log: &str) -> Process {
         let log = fs::File::options().create(true).append(true).open(self.path(log)).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
         Process(command.spawn().expect("start it"))
@@ -293,9 +309,6 @@ impl Scene {
 
     pub(super) fn lose_the_volume(&self) {
         fs::remove_dir_all(self.path("primary")).expect("lose it");
-        fs::create_dir(self.path("primary")).expect("an empty one");
-        if is_root() {
-            std::os::unix::fs::chown(self.path("primary"), Some(65534), Some(65534)).expect("give it to nobody");
-        }
+        self.put("primary", None);
     }
 }
