@@ -139,7 +139,9 @@ impl Expiry {
         // Before its key goes, while the entry in the log can still be read.
         let messages = store::expire_queue(&self.pool, today).await?;
         self.note(What::Messages, "queue", today, messages).await?;
-        let keys = self.destroy_keys(now, today).await?;
+        let mut keys = self.destroy_keys(now, today).await?;
+        let copies = self.cut_mail(now, today).await?;
+        keys += copies.0;
         let accounts = self.erase_accounts(today).await?;
         let dropped = self.drop_partitions(now, today).await;
         let entries = store::purge(&self.pool, today).await?;
@@ -149,7 +151,7 @@ impl Expiry {
         restored::mark(&self.pool, &self.keyring).await?;
         let wal = self.keyring.wal_window().await?;
         let caught_up = store::done(&self.pool, now).await?;
-        let (entries, messages) = (entries.items, messages.items);
+        let (entries, messages) = (entries.items + copies.1, messages.items);
         Ok(Run { at: now, keys, partitions, entries, messages, accounts, caught_up, wal })
     }
 
@@ -175,6 +177,14 @@ impl Expiry {
             all += destroyed.keys;
         }
         Ok(all)
+    }
+
+    /// Copies of mail that a shorter policy cuts. How many keys and rows.
+    async fn cut_mail(&self, now: Timestamp, today: Date) -> Result<(i64, i64), Error> {
+        let (keys, rows) = shortened::mail::cut(&self.pool, &self.keyring, now).await?;
+        self.note(What::Keys, "mail", today, keys).await?;
+        self.note(What::Entries, "mail", today, rows).await?;
+        Ok((keys.items, rows.items))
     }
 
     /// Their keys first: what is left by a crash in between can be read by nobody.

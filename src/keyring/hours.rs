@@ -120,7 +120,20 @@ impl Keyring {
     /// # Errors
     /// When the keyring does not answer; nothing is destroyed then.
     pub async fn erase_mail(&self, tenant: TenantId) -> Result<i64, Error> {
-        let erased = sqlx::query_scalar!(r#"select keyring.erase_hour_keys($1) as "erased!""#, tenant.0);
+        let erased = sqlx::query_scalar!(r#"select keyring.erase_hour_keys($1, 'infinity') as "erased!""#, tenant.0);
+        erased.fetch_one(&self.pool).await.map_err(Error::Destroy)
+    }
+
+    /// Destroys a tenant's keys for copies of mail that were made before the hour `before`, ahead of their time. How many.
+    ///
+    /// # Errors
+    /// When the keyring does not answer; nothing is destroyed then.
+    pub async fn erase_mail_before(&self, tenant: TenantId, before: Hour) -> Result<i64, Error> {
+        let erased = sqlx::query_scalar!(
+            r#"select keyring.erase_hour_keys($1, $2) as "erased!""#,
+            tenant.0,
+            at(before) as SqlTimestamp
+        );
         erased.fetch_one(&self.pool).await.map_err(Error::Destroy)
     }
 

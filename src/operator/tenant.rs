@@ -79,6 +79,7 @@ impl Tenant {
             }
             provision::mail_keys(scope, self, tenant, &found).await?;
             provision::keep(scope, tenant, wanted, judgement.erased_on, today).await?;
+            provision::keep_mail(scope, self, tenant, &found).await?;
             wait = wait.min(provision::sender(scope, self, tenant, &found, &judgement).await?);
         } else if let Some((code, reason)) = &judgement.closed {
             account::close(scope, self, tenant, code, reason).await?;

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use crate::domain::TenantId;
 
 pub mod journal;
+pub mod mail;
 
 /// Rows that are erased at once.
 const AT_ONCE: i32 = 5_000;

@@ -4,6 +4,7 @@ mod failing;
 mod history;
 mod privacy;
 mod repeating;
+mod rotating;
 mod secrecy;
 pub(crate) mod service;
 mod serving;

@@ -8,7 +8,7 @@ use super::super::controller::Scope;
 use super::super::expiry::Last;
 use super::super::failure::Failure;
 use super::copies::{self, Both};
-use super::validate::{log_days, mail_hours, not_kept};
+use super::validate::{kept_mail_hours, log_days, mail_hours, not_kept};
 use crate::crd::conditions::{reasons, types};
 use crate::crd::retentionpolicy::{ClassStatus, ErasedStatus};
 use crate::crd::values::Day;
@@ -16,7 +16,9 @@ use crate::crd::{RetentionPolicySpec, RetentionPolicyStatus};
 use crate::domain::period::queue_days;
 use crate::domain::{Hour, TenantId, copenhagen_day};
 use crate::keyring::{Class, WalWindow};
+use crate::retention::shortened::mail::first_kept;
 use crate::store::backups;
+use crate::store::retention::mail::{self, Pending as PendingMail};
 use crate::store::retention::{self as store, CaughtUp, Pending, journal};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -35,6 +37,7 @@ pub(super) struct Proof {
     oldest_hour: Option<Hour>,
     overdue: i64,
     pending: Option<Pending>,
+    pending_mail: Option<PendingMail>,
     caught_up: Option<CaughtUp>,
     embedded: Embedded,
     copies: Both,
@@ -51,6 +54,9 @@ impl Proof {
         let of_store = |error| Failure::Retention(crate::retention::Error::Store(error));
         let totals = journal::totals(&context.pool).await.map_err(of_store)?;
         let pending = store::pending(&context.pool, accounts, log_days(spec), today).await.map_err(of_store)?;
+        let wal = context.keyring.wal_window().await.map_err(Failure::Keyring)?;
+        let before = first_kept(now, kept_mail_hours(spec, &wal));
+        let pending_mail = mail::pending(&context.pool, accounts, before, now).await.map_err(of_store)?;
         let caught_up = store::caught_up(&context.pool).await.map_err(of_store)?;
         let keyring = context.keyring.copies().await.map_err(Failure::Keyring)?;
         let data = backups::copies(&context.pool).await.map_err(|error| of_store(store::Error::Copies(error)))?;
@@ -61,7 +67,7 @@ impl Proof {
         let last = context.retention.borrow().clone();
         let overdue = days + hours;
         let erased = Some(erased(&totals));
-        Ok(Self { last, erased, oldest, oldest_hour, overdue, pending, caught_up, embedded, copies })
+        Ok(Self { last, erased, oldest, oldest_hour, overdue, pending, pending_mail, caught_up, embedded, copies })
     }
 
     /// Whether what the policy promises is kept; `None` before that is known.
@@ -134,14 +140,21 @@ impl Proof {
 
     /// What waits to be erased since the policy was shortened.
     pub(super) fn pending(&self) -> Option<Verdict> {
-        let Pending { tenants, entries, since } = self.pending.as_ref()?;
-        let at = since.saturating_add(SignedDuration::from_hours(24)).unwrap_or(*since);
-        let message = format!(
-            "{entries} log entries of {tenants} tenants are older than the policy now keeps them: they are erased at {} (write \
-             `eraseConfirmedBefore` to have them erased now, or `log.keep` as it was to keep them)",
-            shown(at)
-        );
-        Some(Verdict::yes(types::ERASURE_PENDING, reasons::PROGRESSING, message))
+        let waits = |count: i64, what: &str, tenants: i64, since: Timestamp, setting: &str| {
+            let at = since.saturating_add(SignedDuration::from_hours(24)).unwrap_or(since);
+            format!(
+                "{count} {what} of {tenants} tenants are older than the policy now keeps them: they are erased at {} (write \
+                 `eraseConfirmedBefore` to have them erased now, or `{setting}` as it was to keep them)",
+                shown(at)
+            )
+        };
+        let log = self.pending.as_ref();
+        let log = log.map(|log| waits(log.entries, "log entries", log.tenants, log.since, "log.keep"));
+        let mail = self.pending_mail.as_ref();
+        let mail = mail.map(|mail| waits(mail.copies, "copies of mail", mail.tenants, mail.since, "mail.keepDays"));
+        let all: Vec<String> = log.into_iter().chain(mail).collect();
+        let verdict = || Verdict::yes(types::ERASURE_PENDING, reasons::PROGRESSING, all.join("; "));
+        (!all.is_empty()).then(verdict)
     }
 
     /// What is kept, and until when.

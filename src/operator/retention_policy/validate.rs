@@ -39,6 +39,12 @@ pub(in crate::operator) fn mail_hours(spec: &RetentionPolicySpec, wal: &WalWindo
     period::mail_hours(spec.mail.keep_days.into(), spec.backups.keyring_keep_hours.into(), wal_seconds)
 }
 
+/// For how many hours copies of mail that are there already are kept: none where nothing is logged for anybody (D3, D4).
+pub(in crate::operator) fn kept_mail_hours(spec: &RetentionPolicySpec, wal: &WalWindow) -> u32 {
+    let nothing_is_logged = spec.opt_out.as_ref().and_then(|opt| opt.always) == Some(true);
+    if nothing_is_logged { 0 } else { mail_hours(spec, wal) }
+}
+
 /// Which part of D8 the policy itself says is not kept.
 pub(super) fn not_kept(spec: &RetentionPolicySpec) -> Option<String> {
     let hosting = &spec.hosting;

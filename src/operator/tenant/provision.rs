@@ -21,7 +21,7 @@ use crate::crd::Tenant;
 use crate::domain::{TenantId, copenhagen_day};
 use crate::keyring::Class;
 use crate::pki::{Leaf, sender_of};
-use crate::retention::shortened::{self, Step, Wanted};
+use crate::retention::shortened::{self, Step, Wanted, mail};
 use crate::store::accounts;
 use crate::store::logins::Holder;
 use crate::store::partitions;
@@ -105,6 +105,25 @@ pub(super) async fn keep(
     let step = shortened::follow(&context.pool, &context.keyring, tenant, wanted, now, today).await;
     if let Step::Erase(_, before) = step.map_err(Failure::Retention)? {
         tracing::info!(%tenant, %before, "the log is kept shorter: what was accepted before is unreadable now");
+    }
+    Ok(())
+}
+
+/// Brings the copies of mail that are there already in line with the policy.
+pub(super) async fn keep_mail(
+    scope: &Scope,
+    tenant: &Tenant,
+    id: TenantId,
+    found: &Dereferenced,
+) -> Result<(), Failure> {
+    let context = &scope.context;
+    let Some(policy) = found.policy.spec() else { return Ok(()) };
+    let wal = context.keyring.wal_window().await.map_err(Failure::Keyring)?;
+    let wanted = build::kept_mail(tenant, policy, &wal);
+    let step = mail::follow(&context.pool, id, wanted, context.clock.now()).await;
+    if let mail::Step::Erase(kept) = step.map_err(Failure::Retention)? {
+        tracing::info!(tenant = %id, hours = kept.hours, "copies of mail are kept shorter: those that are older go now");
+        context.expire_now.notify_one();
     }
     Ok(())
 }

@@ -159,8 +159,9 @@ begin
 end $$;
 
 -- Forces an end on messages whose key must be gone tomorrow: scheduled or held for too long. Those in a flight are about to end
--- by themselves, unless nobody is there to do it: on the day of the key they end too, as of unknown fate, and are not billed. A
--- bounded number at once; how many, and of how many tenants.
+-- by themselves, unless nobody is there to do it: on the day of the key they end too, as of unknown fate, and are not billed,
+-- unless their sender comes back and tells what was taken (`sender_settle`). A bounded number at once; how many, and of how many
+-- tenants.
 create function expire_queue(today date, most integer, out removed bigint, out tenants bigint)
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 begin
