@@ -194,11 +194,20 @@ impl Expiry {
         let living = self.keyring.first_living_day().await?.unwrap_or(today);
         let mut days = store::expirable(&self.pool, living, today).await?;
         days.extend(store::expirable_whole(&self.pool, now, today).await?);
+        let (mut dropped, mut failed) = (0, None);
         for day in &days {
-            let items = store::drop_day(&self.pool, day).await?;
-            journal::append(&self.pool, What::Partition, &day.parent, day.day, Gone { items, tenants: 0 }).await?;
+            match self.drop_day(day).await {
+                Ok(()) => dropped += 1,
+                // Who is at work on one day keeps no other.
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(days.len())
+        failed.map_or(Ok(dropped), Err)
+    }
+
+    async fn drop_day(&self, day: &store::Day) -> Result<(), Error> {
+        let items = store::drop_day(&self.pool, day).await?;
+        Ok(journal::append(&self.pool, What::Partition, &day.parent, day.day, Gone { items, tenants: 0 }).await?)
     }
 
     async fn note(&self, what: What, class: &str, due: Date, gone: Gone) -> Result<(), Error> {
