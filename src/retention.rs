@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::PgPool;
 
 use crate::domain::{Clock, copenhagen_day};
-use crate::keyring::{self, Keyring, WalWindow};
+use crate::keyring::{self, Class, Keyring, WalWindow};
 use crate::store::installation;
 use crate::store::retention::journal::{self, What};
 use crate::store::retention::{self as store, Gone};
@@ -81,6 +81,10 @@ pub struct Run {
     pub entries: i64,
     /// Messages that were ended since their key had to go.
     pub messages: i64,
+    /// Messages that still wait although their key must go tomorrow: in a flight that nobody has ended.
+    pub waiting: i64,
+    /// Messages that wait, scheduled or held, under keys that would be gone as their log is, were it not for them.
+    pub waiting_kept: i64,
     /// Accounts that were erased.
     pub accounts: usize,
     /// Turns of the day that were missed until now.
@@ -139,8 +143,12 @@ impl Expiry {
         // Before its key goes, while the entry in the log can still be read.
         let messages = store::expire_queue(&self.pool, today).await?;
         self.note(What::Messages, "queue", today, messages).await?;
+        let waiting = store::waiting_late(&self.pool, today).await?;
+        let waiting_kept = self.destroy_outlived(today).await?;
         let keys = self.destroy_keys(now, today).await?;
         let accounts = self.erase_accounts(today).await?;
+        // With what was destroyed until now in the log before it.
+        self.keyring.mark_log().await?;
         let dropped = self.drop_partitions(now, today).await;
         let entries = store::purge(&self.pool, today).await?;
         self.note(What::Entries, "log", today, entries).await?;
@@ -150,7 +158,7 @@ impl Expiry {
         let wal = self.keyring.wal_window().await?;
         let caught_up = store::done(&self.pool, now).await?;
         let (entries, messages) = (entries.items, messages.items);
-        Ok(Run { at: now, keys, partitions, entries, messages, accounts, caught_up, wal })
+        Ok(Run { at: now, keys, partitions, entries, messages, waiting, waiting_kept, accounts, caught_up, wal })
     }
 
     fn look(&mut self, now: Timestamp) -> Result<(), Error> {
@@ -163,6 +171,19 @@ impl Expiry {
             }
         }
         self.jumped.map_or(Ok(()), |by| Err(Error::Jumped { by }))
+    }
+
+    /// Keys that were made for a longer log than is kept now, as soon as nothing is kept that they open: of the queue's those that no
+    /// message waits under. How many messages keep theirs. What went is noted with what is due by its date.
+    async fn destroy_outlived(&self, today: Date) -> Result<i64, Error> {
+        let outlived = self.keyring.outlived(&store::all_kept(&self.pool).await?, today).await?;
+        let (queue, mut destroyed): (Vec<_>, Vec<_>) =
+            outlived.into_iter().partition(|key| key.class == Class::Queue.as_str());
+        let names: Vec<_> = queue.iter().map(|key| (key.tenant, &*key.name)).collect();
+        let waiting = store::waiting_under(&self.pool, &names).await?;
+        destroyed.extend(queue.into_iter().zip(&waiting).filter(|(_, waiting)| **waiting == 0).map(|(key, _)| key));
+        self.keyring.destroy_outlived(&destroyed).await?;
+        Ok(waiting.iter().sum())
     }
 
     async fn destroy_keys(&self, now: Timestamp, today: Date) -> Result<i64, Error> {

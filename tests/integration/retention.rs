@@ -218,6 +218,45 @@ async fn the_stub_of_a_scheduled_message_waits_for_its_receipt_from_its_submit_o
 }
 
 #[tokio::test]
+async fn what_a_shorter_log_keeps_no_longer_loses_its_keys_that_were_made_for_a_longer_one() {
+    let world = World::new().await;
+    let long = world.databases.tenant("long").await;
+    let later = DAY.saturating_add(15.days());
+    for day in [DAY, later] {
+        world.log(world.tenant, day, 89, 3).await;
+        world.log(long, day, 89, 3).await;
+    }
+    let shorter = Wanted { days: 10, opted_out: false, confirmed_before: Some(later.saturating_add(9.days())) };
+    shortened::follow(&world.pool, &world.keyring, world.tenant, shorter, noon(later), later).await.expect("followed");
+    let keys = async |tenant: TenantId, day: Date| -> Vec<String> {
+        sqlx::query_scalar("select class from keyring.key where tenant_id = $1 and usable_from = $2 order by class")
+            .bind(tenant.0)
+            .bind(day.to_sqlx() as SqlDate)
+            .fetch_all(&world.databases.keyring.pool("budstikke_owner"))
+            .await
+            .expect("classes")
+    };
+    world.run(later.saturating_add(9.days())).await.expect("run");
+    assert_eq!(keys(world.tenant, DAY).await, [""; 0], "those of before went with the log, and nothing waits");
+    assert_eq!(keys(world.tenant, later).await, ["inbound", "log", "queue"], "its tenth day");
+    world.keyring.log_key(world.tenant, later).await.expect("can be read");
+
+    let last = later.saturating_add(10.days());
+    let run = world.run(last).await.expect("run");
+    assert_eq!((run.keys, run.entries), (3, 1), "the keys go with the rows, and not 79 days later: {run:?}");
+    assert_eq!(keys(world.tenant, later).await, [""; 0]);
+    let fresh = world.fresh_keyring();
+    assert!(matches!(fresh.log_key(world.tenant, later).await, Err(KeyError::KeyMissing { .. })));
+    for day in [DAY, later] {
+        fresh.log_key(long, day).await.expect("who keeps it longer reads it");
+    }
+    let noted =
+        "select coalesce(sum(items), 0)::bigint from erasure_journal where what = 'keys' and due = '2027-02-04'";
+    assert_eq!(world.count(noted).await, 3, "by the day on which they were due");
+    assert_eq!(world.run(last).await.expect("again").keys, 0);
+}
+
+#[tokio::test]
 async fn a_day_that_somebody_holds_keeps_no_other_from_going() {
     let world = World::new().await;
     for days in 0..3 {

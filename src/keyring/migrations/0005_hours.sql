@@ -72,6 +72,7 @@ begin
     if not exists (select from hour_key k where k.tenant_id = tenant) then
         return 0;
     end if;
+    perform renew(tenant);
     lock table hour_key in access exclusive mode;
     -- Listed first: a table that is being read cannot be written anew.
     foreach partition in array array(select distinct hour_partition(k.gone_at) from hour_key k where k.tenant_id = tenant) loop

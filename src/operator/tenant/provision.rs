@@ -59,6 +59,8 @@ pub(super) async fn mail_keys(
     };
     if context.keyring.provide_mail(id, now, lives).await.map_err(Failure::Keyring)? {
         partitions::ensure_mail(&context.pool, now).await.map_err(Failure::Partitions)?;
+        // Until the archive has it nothing is sealed with it, and so no copy kept; the keys of later hours will be there by then.
+        context.keyring.secure_hour(id, now).await.map_err(Failure::Keyring)?;
     }
     if tenant.spec.logging.is_some() {
         let keys = context.keyring.erase_mail(id).await.map_err(Failure::Keyring)?;
