@@ -7,6 +7,9 @@ use sqlx::PgPool;
 use super::{Class, Error, Keyring};
 use crate::store::installation::{Erasure, ErasureRow, Mark, Needed};
 
+/// In place of a class: the account as a whole.
+const ACCOUNT: &str = "account";
+
 /// How the keyring stands.
 #[derive(Debug, Clone)]
 pub struct Standing {
@@ -120,14 +123,22 @@ impl Keyring {
         .map_err(Error::Destroy)
     }
 
-    /// Destroys the keys of it once more. How many.
+    /// Destroys the keys of it once more. How many. One of a class that a newer version has noted is left to that version: all
+    /// keys of a tenant go only where its account was erased.
     ///
     /// # Errors
     /// When the keyring says no; nothing is destroyed then.
     pub async fn erase_again(&self, erasure: &Erasure) -> Result<i64, Error> {
         match Class::of(&erasure.class) {
             Some(class) => self.erase(erasure.tenant, class, erasure.before).await,
-            None => self.forget(erasure.tenant).await,
+            None if erasure.class == ACCOUNT => self.forget(erasure.tenant).await,
+            None => {
+                tracing::warn!(
+                    class = erasure.class,
+                    "what was erased of a class unknown to this version is left alone"
+                );
+                Ok(0)
+            }
         }
     }
 }

@@ -47,6 +47,10 @@ pub(super) struct Metrics {
     pub(super) leading: Gauge,
     /// When what had to be gone was gone last, Unix seconds.
     pub(super) retention_ran: Gauge,
+    /// Messages that still wait although their key must go tomorrow.
+    pub(super) retention_waiting: Gauge,
+    /// Messages under keys that would be gone as their log is, were it not for them.
+    pub(super) retention_waiting_kept: Gauge,
     /// Keys that are not under the current key-encryption key yet.
     pub(super) kek_behind: Gauge,
     /// 1 while nothing is destroyed, since no clock can be trusted.
@@ -71,6 +75,8 @@ impl Default for Metrics {
             standby_missing: Family::default(),
             leading: Gauge::default(),
             retention_ran: Gauge::default(),
+            retention_waiting: Gauge::default(),
+            retention_waiting_kept: Gauge::default(),
             kek_behind: Gauge::default(),
             retention_held: Gauge::default(),
             sending_closed: Gauge::default(),
@@ -119,6 +125,16 @@ impl Metrics {
             "retention_run_timestamp_seconds",
             "When all that had to be gone was gone last; 0 where this operator does not lead. Alert when it is an hour old",
             self.retention_ran.clone(),
+        );
+        registry.register(
+            "retention_waiting",
+            "Messages in a flight that nobody has ended although their key must go tomorrow: they end as of unknown fate with it",
+            self.retention_waiting.clone(),
+        );
+        registry.register(
+            "retention_waiting_kept",
+            "Messages that wait (scheduled or held) under keys that would be gone as their log is, were it not for them",
+            self.retention_waiting_kept.clone(),
         );
         registry.register(
             "kek_behind",

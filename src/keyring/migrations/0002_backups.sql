@@ -40,8 +40,7 @@ begin
     from pg_stat_replication where application_name = 'budstikke_standby' and state = 'streaming';
 end $$;
 
--- As before, and: a segment that cannot be archived stays, and so does one that a replication slot asks for. A try that fails now
--- and then is made again within the minute.
+-- As before, and: a segment that is not archived stays (0004), and so does one that a replication slot asks for.
 create or replace function wal_window(out seconds bigint, out unbounded_by text)
 language plpgsql stable set search_path = keyring, pg_temp as $$
 begin
@@ -50,11 +49,7 @@ begin
         when current_setting('wal_recycle')::boolean then 'wal_recycle'
         when current_setting('wal_keep_size') not in ('0', '0MB') then 'wal_keep_size'
         when exists (select from pg_replication_slots where not temporary) then 'max_replication_slots'
-        when current_setting('archive_mode') <> 'off' and exists (
-            select from pg_stat_archiver
-            where last_failed_time > coalesce(last_archived_time, '-infinity')
-              and coalesce(last_archived_time, stats_reset, pg_postmaster_start_time()) < now() - interval '15 minutes')
-            then 'archive_command'
+        when archive_is_late() then 'archive_command'
     end;
     if unbounded_by is null then
         seconds := (select sum(setting::bigint * case name when 'checkpoint_timeout' then 2 else 1 end) from pg_settings

@@ -72,6 +72,7 @@ begin
     if not exists (select from hour_key k where k.tenant_id = tenant and k.usable_from < before) then
         return 0;
     end if;
+    perform renew(tenant);
     lock table hour_key in access exclusive mode;
     -- Listed first: a table that is being read cannot be written anew.
     foreach partition in array array(

@@ -94,7 +94,8 @@ impl Proof {
             WalWindow::Unbounded(setting) => no(
                 reasons::INVALID,
                 format!(
-                    "the keyring's write-ahead log keeps destroyed keys: change {setting} of its server (archive_timeout = 1min, wal_recycle = off, wal_keep_size = 0, an archive_command that succeeds, no replication slot)"
+                    "the keyring's write-ahead log keeps destroyed keys{}: change {setting} of its server (archive_timeout = 1min, wal_recycle = off, wal_keep_size = 0, an archive_command that ends and succeeds, no replication slot)",
+                    if spec.mail.keep_days > 0 { ", so that no copies of mail are kept" } else { "" }
                 ),
             ),
             WalWindow::Bounded(seconds) if *seconds > WAL_SECONDS => no(
@@ -120,7 +121,20 @@ impl Proof {
     fn gone(&self, now: Timestamp) -> String {
         let late = self.caught_up.filter(|late| now.duration_since(late.at) < TOLD);
         let late = late.map(|late| format!("; days that were missed until {}: {}", shown(late.at), late.days));
-        format!("what must be gone is gone{}", late.unwrap_or_default())
+        let (late, waiting) = (late.unwrap_or_default(), self.waiting().unwrap_or_default());
+        format!("what must be gone is gone{late}{waiting}")
+    }
+
+    /// What keeps keys that would be gone otherwise.
+    fn waiting(&self) -> Option<String> {
+        let run = self.last.run.as_ref()?;
+        let waiting = run.waiting + run.waiting_kept;
+        (waiting > 0).then(|| {
+            format!(
+                "; {waiting} messages wait (scheduled, held or in a flight) under keys that would be gone otherwise: each ends before the \
+                 date of its key"
+            )
+        })
     }
 
     /// When all that had to be gone was gone last. Told anew once an hour, or when something went: a status that changes with
@@ -242,7 +256,18 @@ mod tests {
 
     fn ran(minutes_ago: i64, wal: WalWindow) -> Proof {
         let at = now().saturating_sub(SignedDuration::from_mins(minutes_ago)).expect("near");
-        let run = Run { at, keys: 0, partitions: 0, entries: 0, messages: 0, accounts: 0, caught_up: 0, wal };
+        let run = Run {
+            at,
+            keys: 0,
+            partitions: 0,
+            entries: 0,
+            messages: 0,
+            accounts: 0,
+            waiting: 0,
+            waiting_kept: 0,
+            caught_up: 0,
+            wal,
+        };
         Proof { last: Last { run: Some(run), failed: None }, ..Proof::default() }
     }
 
@@ -271,6 +296,16 @@ mod tests {
             let (holds, message) = verdict(&proof);
             assert!(!holds && message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn messages_that_keep_their_keys_are_counted() {
+        let mut proof = ran(5, WalWindow::Bounded(4_200));
+        if let Some(run) = &mut proof.last.run {
+            (run.waiting, run.waiting_kept) = (1, 2);
+        }
+        let (holds, message) = verdict(&proof);
+        assert!(holds && message.contains("; 3 messages wait (scheduled, held or in a flight)"), "{message}");
     }
 
     #[test]

@@ -148,11 +148,14 @@ begin
             select r.inbound_id from inbound r where r.tenant_id = tenant and r.day < erase_again.before limit most));
         get diagnostics removed = row_count;
         return removed;
+    elsif of_class <> 'log' then
+        return 0;                                       -- nothing but keys
     end if;
     with due as materialized (
         select l.message_id, l.day from message_log l
         -- What is not final stays as in `purge_kept`; its key is gone.
-        where l.tenant_id = tenant and l.day < erase_again.before and (l.state not in (0, 1, 2) or l.day < today - 10)
+        where l.tenant_id = tenant and l.day < erase_again.before
+          and (l.state not in (0, 1, 2) or heard_of_until(l.submitted_at, l.day) < today)
         limit most
     ), parted as (
         delete from message_part p using due where p.tenant_id = tenant and p.message_id = due.message_id and p.day = due.day

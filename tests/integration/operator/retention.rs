@@ -56,13 +56,24 @@ async fn keys_for_copies_of_mail_are_made_for_those_who_use_mail_and_log() {
     for name in ["mailing", "silent"] {
         scene.tenant_says(name, "CredentialsReady", "True", "Succeeded").await;
     }
+    assert_eq!(keys().await, 0, "the settings of the keyring's server bound nothing");
+    // As on a server with the chart's settings, which a database has not of its own.
+    let bounded = "create or replace function keyring.wal_window(out seconds bigint, out unbounded_by text)
+                   language sql stable as $$ select 4200::bigint, null::text $$";
+    sqlx::query(bounded).execute(&keyring).await.expect("bounded");
+    scene.change::<Tenant>("mailing", json!({"spec": {"defaultCountry": "SE"}})).await;
+    scene.until("keys of hours", || async { (keys().await > 0).then_some(()) }).await;
     assert!((49..=50).contains(&keys().await), "of one tenant, for two days");
     let days: Vec<i64> =
         sqlx::query_scalar("select distinct extract(epoch from gone_at - usable_from)::bigint from keyring.hour_key")
             .fetch_all(&keyring)
             .await
             .expect("read");
-    assert_eq!(days, [47 * 3600], "three days, less a day of backups, less the hour in which it is destroyed");
+    assert_eq!(
+        days,
+        [46 * 3600],
+        "three days, less a day of backups, less the hours of the log and of its destruction"
+    );
     let room = "select count(*) from pg_class where relname like 'mail\\_copy\\_2%' and relkind = 'r'";
     scene
         .until("partitions of the coming hours", || async {

@@ -257,3 +257,14 @@ async fn copies_are_bounded_and_can_go_ahead_of_their_time() {
     assert!(mail::remove(&pool, world.tenant, id).await.expect("removed"));
     assert_eq!(mail::list(&pool, world.tenant, 9).await.expect("listed"), []);
 }
+
+#[tokio::test]
+async fn who_logs_again_within_the_hour_gets_a_key_of_another_name() {
+    let world = World::new().await;
+    let now = at("2027-01-10T14:35:00Z");
+    let before = copy(&world, world.tenant, now, LIVES, b"before").await;
+    world.keyring.erase_mail(world.tenant).await.expect("erased");
+    let after = copy(&world, world.tenant, now, LIVES, b"after").await;
+    assert_eq!(read(&world, world.tenant, before).await, None, "it is gone, and no fault");
+    assert_eq!(read(&world, world.tenant, after).await.as_deref(), Some(b"after".as_slice()));
+}

@@ -90,7 +90,7 @@ async fn what_flew_when_its_sender_went_for_good_ends_as_of_unknown_fate() {
         .await
         .expect("in flight");
     let last = DAY.saturating_add(38.days());
-    world.run(last).await.expect("run");
+    assert_eq!(world.run(last).await.expect("run").waiting, 1);
     assert_eq!(end(&world, id).await, None, "its sender may be about to end it");
     world.run(last.saturating_add(1.day())).await.expect("run");
     assert_eq!(end(&world, id).await, Some((MessageState::Unknown as i16, Some(LocalError::TooLate as i32))));
@@ -157,10 +157,12 @@ async fn a_policy_that_is_shortened_leaves_what_is_scheduled_its_key_and_its_end
     assert!(matches!(step.expect("followed"), Step::Erase(..)));
     world.run(today).await.expect("run");
     assert_eq!(end(&world, id).await, None, "it is still to be sent");
+    assert_eq!(world.run(today).await.expect("run").waiting_kept, 1, "and is counted, since it keeps its key");
     let fresh = world.fresh_keyring();
     fresh.queue_key(world.tenant, DAY).await.expect("and its sender can read it");
     assert!(matches!(fresh.log_key(world.tenant, DAY).await, Err(KeyError::KeyMissing { .. })), "history cannot");
-    world.run(DAY.saturating_add(38.days())).await.expect("run");
+    let run = world.run(DAY.saturating_add(38.days())).await.expect("run");
     assert_eq!(world.count("select count(*) from queue").await, 0);
     assert_eq!(world.logged().await, 0, "it has ended, and is older than the log is kept now");
+    assert_eq!((run.waiting_kept, run.keys), (0, 1), "nothing needs its key any more");
 }
