@@ -16,6 +16,7 @@ pub mod migrate;
 pub mod partitions;
 pub mod receipts;
 pub mod receipts_upstream;
+pub mod repeats;
 pub mod results;
 pub mod retention;
 pub mod routes;

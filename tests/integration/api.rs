@@ -2,6 +2,7 @@
 mod accepting;
 mod failing;
 mod history;
+mod limits;
 mod privacy;
 mod repeating;
 mod rotating;

@@ -384,7 +384,7 @@ async fn an_account_that_has_ended_is_erased_on_its_day_and_what_was_billed_stay
         assert_eq!(tenants, [other.0], "{table}");
     }
     world.keyring.log_key(other, day).await.expect("another's can be read");
-    assert_eq!(budstikke::store::mail::list(&world.pool_of_api(), other, 9).await.expect("listed").len(), 1);
+    assert_eq!(budstikke::store::mail::list(&world.pool_of_api(), other, None, 9).await.expect("listed").len(), 1);
     assert_eq!(world.run(last).await.expect("again").accounts, 0);
 }
 

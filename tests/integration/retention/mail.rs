@@ -38,7 +38,7 @@ async fn a_copy_can_be_read_until_its_hours_key_goes_and_never_after() {
     let (made, hour) = (at("2027-01-10T14:35:00Z"), Hour::of(at("2027-01-10T14:35:00Z")));
     let id = copy(&world, world.tenant, made, LIVES, canary).await;
     let later = copy(&world, world.tenant, at("2027-01-10T15:00:00Z"), LIVES, canary).await;
-    let kept = mail::list(&world.pool_of_api(), world.tenant, 9).await.expect("listed");
+    let kept = mail::list(&world.pool_of_api(), world.tenant, None, 9).await.expect("listed");
     assert_eq!(kept.iter().map(|copy| copy.id).collect::<Vec<_>>(), [later, id]);
     assert_eq!((kept[1].kind, kept[1].direction, kept[1].made_at), (Kind::Raw, Direction::ToSms, made));
     assert_eq!(kept[1].gone_at, at("2027-01-12T12:00:00Z"));
@@ -255,7 +255,7 @@ async fn copies_are_bounded_and_can_go_ahead_of_their_time() {
     let other = world.databases.tenant("other").await;
     assert!(!mail::remove(&pool, other, id).await.expect("asked"), "another's");
     assert!(mail::remove(&pool, world.tenant, id).await.expect("removed"));
-    assert_eq!(mail::list(&pool, world.tenant, 9).await.expect("listed"), []);
+    assert_eq!(mail::list(&pool, world.tenant, None, 9).await.expect("listed"), []);
 }
 
 #[tokio::test]
