@@ -197,7 +197,7 @@ async fn a_shorter_policy_is_shown_for_a_day_and_then_holds_for_what_is_there() 
     assert_eq!(run.entries, 1, "{run:?}");
     assert_eq!(read(&world, world.tenant, old).await, None);
     assert!(read(&world, other, theirs).await.is_some(), "another policy's stay for as long as was promised");
-    let listed = mail::list(&world.pool_of_api(), world.tenant, 9).await.expect("listed");
+    let listed = mail::list(&world.pool_of_api(), world.tenant, None, 9).await.expect("listed");
     assert_eq!(listed.iter().map(|copy| copy.id).collect::<Vec<_>>(), [younger], "its row is gone too");
     let entries = "select count(*) from erasure_journal where class = 'mail' and what in ('keys', 'entries')";
     assert_eq!(world.count(entries).await, 2);
