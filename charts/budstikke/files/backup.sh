@@ -4,8 +4,8 @@
 #   KEEP               nothing in the repository may be older, whatever fails
 #   MOST               a base backup may take
 #   TICK               how often it looks
-# Each round: what would be too old before the round ends goes, where a younger base backup stays; a base backup if one is due; what
-# would be too old before the next round goes, whatever else there is; the instance is told what there is, and what failed.
+# Each round: what would be too old before the next one goes, where a younger base backup stays; a base backup if one is due, and the same
+# again; then what is too old goes whatever else there is; the instance is told what there is, and what failed.
 set -euo pipefail
 # shellcheck source=charts/budstikke/files/environment.sh
 . "${0%/*}/environment.sh"
@@ -35,16 +35,17 @@ look() {
     first=$(oldest) || { failed "the repository cannot be looked through"; readable=false first=; }
 }
 
-# What came after this will not be too old before the next look; nor, with a number, so many seconds later.
-since() { echo $(($(date +%s) - KEEP + 2 * TICK + ${1:-0})); }
+# What came after this will not be too old before the next look.
+since() { echo $(($(date +%s) - KEEP + 2 * TICK)); }
 
 # By pgBackRest's own rule, and so never the last base backup: what is not younger than `since` goes where something younger stays.
-expire() { # [SECONDS]
+expire() {
     local young
-    young=$(awk -v "since=$(since "$@")" '$1 > since' <<<"$all" | wc -l)
+    young=$(awk -v "since=$(since)" '$1 > since' <<<"$all" | wc -l)
     if [ "$young" -gt 0 ]; then
         rest expire "--repo1-retention-full=$young" || failed "old backups could not be removed"
     fi
+    look
 }
 
 # What is too old all the same, since no younger base backup could be taken, or it could not be removed: rather none at all than
@@ -65,8 +66,8 @@ forget() {
     first=
 }
 
-# For so long the next base backup may take: no longer than until what there is must go. Where that is past already, as when all was
-# off for days, it gets all its time: it is the one that will stay.
+# For so long the next base backup may take: no longer than until the oldest thing must go, since nothing goes meanwhile. Where that is
+# past already, as when all was off for days, it gets all its time: it is the one that will stay.
 time_left() {
     local left=$((${first:-0} + KEEP - $(date +%s) - TICK / 2))
     if [ "$left" -le 0 ] || [ "$left" -gt "$MOST" ]; then left=$MOST; fi
@@ -120,15 +121,13 @@ round() {
     rest start 2>/dev/null || true
     rest stanza-create || { created=false; failed "the repository does not answer, or is of another cluster"; }
     look
+    expire
     last=$(tail -n 1 <<<"$all")
     if "$created" && "$readable" && { [ -z "$last" ] || [ "$(date +%s)" -ge $((last + EVERY)) ]; }; then
-        # Nothing goes while it is taken.
-        expire "$MOST"
         base_backup
         look
+        expire
     fi
-    expire
-    look
     none_too_old
     archived
     report || say "the instance could not be told"
