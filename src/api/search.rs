@@ -209,7 +209,8 @@ impl Sender {
                     return true;
                 }
                 let end = digits.get(digits.len().saturating_sub(SAME_END)..).unwrap_or(digits);
-                written.ends_with(end) && Msisdn::parse(written, *region).is_ok_and(|read| read == *number)
+                let bare: String = written.chars().filter(char::is_ascii_digit).collect();
+                bare.ends_with(end) && Msisdn::parse(written, *region).is_ok_and(|read| read == *number)
             }
             Self::Other(id) => written.trim_start_matches('+').to_lowercase() == id.as_str().to_lowercase(),
         }
