@@ -87,6 +87,7 @@ generate: ## Write what is generated: CRDs, OpenAPI, offline queries.
 	UPDATE=1 cargo test --locked --features simulate --lib --test integration -- crd:: openapi
 
 .PHONY: bench
-bench: ## Whole message lives, and the end of a day of the log, against PostgreSQL alone.
+bench: ## Message lives, the end of a day, and search (BUDSTIKKE_SEARCH_ROWS=50000000 wants 27 GB), against PostgreSQL alone.
 	cargo bench --locked --features simulate --bench lives
 	cargo bench --locked --features simulate --bench expiry
+	cargo bench --locked --features simulate --bench search

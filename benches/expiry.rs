@@ -1,5 +1,6 @@
 //! The end of a day of the log: how long it takes to drop a partition of millions of rows, and for how long those who accept, store
-//! results and look things up meanwhile are kept waiting. Fails where anybody waits longer than wanted.
+//! results and look things up meanwhile are kept waiting. Fails where anybody waits longer than wanted, or the drop itself takes
+//! longer. A vacuum of that day is waited for first, and told by itself: a real day is months old, and none is at work on it.
 //!
 //! `cargo bench --bench expiry -- [ROWS]`: rows of the day, 5,000,000 without a word.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -37,7 +38,7 @@ const READERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long they are watched before.
 const BEFORE: Duration = Duration::from_secs(10);
-/// The longest that anybody may wait, milliseconds.
+/// The longest that the drop may take, and anybody may wait, milliseconds.
 const WANTED: u64 = 200;
 
 /// The longest that anybody waited, microseconds.
@@ -84,8 +85,7 @@ async fn main() -> ExitCode {
     sleep(BEFORE).await;
     let before = (writing.take(), reading.take());
 
-    // The rows are some seconds old here, months otherwise.
-    vacuumed(&owner, old).await;
+    let vacuum = vacuumed(&owner, old).await;
     let operator = databases.data.pool("budstikke_operator");
     let days = retention::expirable(&operator, today, today).await.expect("days");
     let day = days.iter().find(|day| day.day == old && day.parent == "message_log").expect("the day can go");
@@ -96,16 +96,21 @@ async fn main() -> ExitCode {
     let during = (writing.take(), reading.take());
     busy.shutdown().await;
     let report = serde_json::json!({
-        "rows": rows, "drop_ms": took, "wanted_ms": WANTED, "settings": SETTINGS,
+        "rows": rows, "vacuum_wait_ms": vacuum, "drop_ms": took, "wanted_ms": WANTED, "settings": SETTINGS,
         "longest_write_ms": {"before": before.0, "during": during.0},
         "longest_read_ms": {"before": before.1, "during": during.1},
     });
     println!("{report}");
-    if during.0.max(during.1) > WANTED {
-        println!("somebody was kept waiting longer than {WANTED} ms");
-        return ExitCode::FAILURE;
+    let failures = [
+        (took, "the drop took longer than"),
+        (during.0, "somebody who wrote was kept waiting longer than"),
+        (during.1, "somebody who read was kept waiting longer than"),
+    ];
+    let failed: Vec<_> = failures.iter().filter(|(took, _)| *took > WANTED).collect();
+    for (_, what) in &failed {
+        println!("{what} {WANTED} ms");
     }
-    ExitCode::SUCCESS
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Rows as a day leaves them: an entry of an ordinary text, a hash, an id of the upstream.
@@ -128,14 +133,16 @@ async fn fill(owner: &PgPool, tenant: TenantId, day: Date, rows: i64) {
     sqlx::query(AssertSqlSafe(vacuum)).execute(owner).await.expect("vacuumed");
 }
 
-/// Waits until no vacuum is at work on this day.
-async fn vacuumed(owner: &PgPool, day: Date) {
+/// Waits until no vacuum is at work on this day: for how many milliseconds.
+async fn vacuumed(owner: &PgPool, day: Date) -> u64 {
+    let began = Instant::now();
     let table = format!("message_log_{}", day.strftime("%Y%m%d"));
     let busy =
         "select exists (select from pg_locks where relation = to_regclass($1) and mode = 'ShareUpdateExclusiveLock')";
     while sqlx::query_scalar(busy).bind(&table).fetch_one(owner).await.expect("an answer") {
-        sleep(Duration::from_millis(500)).await;
+        sleep(Duration::from_millis(50)).await;
     }
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One who stores: into the queue, as accepting does, and into the log, as a sender's results do.

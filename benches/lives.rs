@@ -24,7 +24,8 @@ use budstikke::domain::{
 };
 use budstikke::keyring::seal::Field;
 use budstikke::keyring::{self, Kek, Keyring};
-use budstikke::store::accept::{Acceptor, Call, Logged, Message, Outcome, Repeat};
+use budstikke::store::accept::{Acceptor, Call, Logged, Message, Outcome};
+use budstikke::store::repeats::Repeat;
 use budstikke::store::results::{SentPart, Settled};
 use budstikke::store::wake::Waker;
 use budstikke::store::{self, claim, receipts, results};

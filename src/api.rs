@@ -17,10 +17,12 @@ pub mod disclosures;
 pub mod extract;
 pub mod idempotency;
 pub mod inbound;
+pub mod large;
 pub mod messages;
 pub mod metrics;
 pub mod openapi;
 pub mod owner;
+pub mod privacy;
 pub mod problem;
 pub mod router;
 pub mod seal;
@@ -84,6 +86,10 @@ pub struct Settings {
     pub owner_key_hash_file: Option<PathBuf>,
     /// The least number of tenants in any figure of the statistics over all of them (D6).
     pub minimum_tenants: usize,
+    /// Copies, statistics and searches at once: each may hold a connection of the pool.
+    pub large_reads: usize,
+    /// How long whoever takes a copy may read nothing of it.
+    pub patience_with_readers: Duration,
 }
 
 /// Why the role stopped.
@@ -118,6 +124,8 @@ pub enum Error {
 const KEYRING_CONNECTIONS: u32 = 4;
 /// Calls worked on at once.
 const CALLS: usize = 512;
+/// How long whoever takes a copy may read nothing of it.
+const PATIENCE_WITH_READERS: Duration = Duration::from_secs(60);
 
 /// What all calls share.
 #[derive(Debug)]
@@ -129,7 +137,8 @@ pub struct Shared {
     door: auth::Door,
     in_flight: idempotency::InFlight,
     calls: Arc<Semaphore>,
-    copies: copy::Copies,
+    statement: privacy::Cache,
+    large: large::Large,
     settings: Settings,
     metrics: Metrics,
 }
@@ -153,7 +162,8 @@ impl Shared {
             door: auth::Door::new(settings.calls_per_second),
             in_flight: idempotency::InFlight::default(),
             calls: Arc::new(Semaphore::new(CALLS)),
-            copies: copy::Copies::default(),
+            statement: privacy::Cache::default(),
+            large: large::Large::new(settings.large_reads),
             settings,
             metrics,
         })
@@ -184,6 +194,9 @@ pub async fn run(args: Args) -> Result<(), Error> {
         calls_per_second: args.calls_per_second,
         owner_key_hash_file: args.owner_key_hash_file,
         minimum_tenants: usize::try_from(args.statistics_minimum_tenants).unwrap_or(usize::MAX),
+        // The other half stays for what accepts and looks up; one copy must not keep every search waiting.
+        large_reads: usize::try_from((args.database_connections / 2).max(2)).unwrap_or(2),
+        patience_with_readers: PATIENCE_WITH_READERS,
     };
     let shared = Shared::start(pool, keyring, Arc::new(SystemClock), metrics, settings);
 

@@ -30,7 +30,7 @@ use self::seal::{KEY_BYTES, KeyBytes, LogKey, MailKey, PrivateKey, QueueKey, Rep
 use crate::domain::{Hour, RouteId, TenantId};
 use crate::store::{self, Dsn};
 
-pub use self::destruction::{Destroyed, WalWindow};
+pub use self::destruction::{Destroyed, Outlived, WalWindow};
 pub use self::hours::HOURS_AHEAD;
 pub use self::kek::{GRACE_SECONDS, Kek, KekArgs, KekError, TransitArgs, TransitError, WrapError};
 pub use self::rotation::Rewrapped;
@@ -253,7 +253,7 @@ impl Keyring {
         if sql::wrapping(&mut *transaction, tenant).await.map_err(Error::LookUp)?.as_ref() != Some(stored) {
             return Ok(false);
         }
-        let restores = sql::restores(&mut transaction).await.map_err(Error::Store)?;
+        let after = sql::made(&mut transaction, tenant).await.map_err(Error::Store)?;
         let present = sql::present(&mut *transaction, tenant, *first, *last).await.map_err(Error::LookUp)?;
         let mut made = Vec::new();
         if !present.repeat {
@@ -262,7 +262,7 @@ impl Keyring {
         }
         let missing = present.missing(days, log_days);
         for key in &missing {
-            made.push(sql::NewKey::make(tenant, key, wrapping, restores)?);
+            made.push(sql::NewKey::make(tenant, key, wrapping, after)?);
         }
         let replaced = missing.iter().filter(|key| key.replaces).map(|key| (key.class, key.day));
         let unused: Vec<_> = replaced.chain(present.surplus(days, log_days)).collect();

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::PgPool;
 
 use crate::domain::{Clock, copenhagen_day};
-use crate::keyring::{self, Keyring, WalWindow};
+use crate::keyring::{self, Class, Keyring, WalWindow};
 use crate::store::installation;
 use crate::store::retention::journal::{self, What};
 use crate::store::retention::{self as store, Gone};
@@ -81,6 +81,10 @@ pub struct Run {
     pub entries: i64,
     /// Messages that were ended since their key had to go.
     pub messages: i64,
+    /// Messages that still wait although their key must go tomorrow: in a flight that nobody has ended.
+    pub waiting: i64,
+    /// Messages that wait, scheduled or held, under keys that would be gone as their log is, were it not for them.
+    pub waiting_kept: i64,
     /// Accounts that were erased.
     pub accounts: usize,
     /// Turns of the day that were missed until now.
@@ -139,8 +143,14 @@ impl Expiry {
         // Before its key goes, while the entry in the log can still be read.
         let messages = store::expire_queue(&self.pool, today).await?;
         self.note(What::Messages, "queue", today, messages).await?;
-        let keys = self.destroy_keys(now, today).await?;
+        let waiting = store::waiting_late(&self.pool, today).await?;
+        let waiting_kept = self.destroy_outlived(today).await?;
+        let mut keys = self.destroy_keys(now, today).await?;
+        let copies = self.cut_mail(now, today).await?;
+        keys += copies.0;
         let accounts = self.erase_accounts(today).await?;
+        // With what was destroyed until now in the log before it.
+        self.keyring.mark_log().await?;
         let dropped = self.drop_partitions(now, today).await;
         let entries = store::purge(&self.pool, today).await?;
         self.note(What::Entries, "log", today, entries).await?;
@@ -149,8 +159,8 @@ impl Expiry {
         restored::mark(&self.pool, &self.keyring).await?;
         let wal = self.keyring.wal_window().await?;
         let caught_up = store::done(&self.pool, now).await?;
-        let (entries, messages) = (entries.items, messages.items);
-        Ok(Run { at: now, keys, partitions, entries, messages, accounts, caught_up, wal })
+        let (entries, messages) = (entries.items + copies.1, messages.items);
+        Ok(Run { at: now, keys, partitions, entries, messages, waiting, waiting_kept, accounts, caught_up, wal })
     }
 
     fn look(&mut self, now: Timestamp) -> Result<(), Error> {
@@ -165,6 +175,19 @@ impl Expiry {
         self.jumped.map_or(Ok(()), |by| Err(Error::Jumped { by }))
     }
 
+    /// Keys that were made for a longer log than is kept now, as soon as nothing is kept that they open: of the queue's those that no
+    /// message waits under. How many messages keep theirs. What went is noted with what is due by its date.
+    async fn destroy_outlived(&self, today: Date) -> Result<i64, Error> {
+        let outlived = self.keyring.outlived(&store::all_kept(&self.pool).await?, today).await?;
+        let (queue, mut destroyed): (Vec<_>, Vec<_>) =
+            outlived.into_iter().partition(|key| key.class == Class::Queue.as_str());
+        let names: Vec<_> = queue.iter().map(|key| (key.tenant, &*key.name)).collect();
+        let waiting = store::waiting_under(&self.pool, &names).await?;
+        destroyed.extend(queue.into_iter().zip(&waiting).filter(|(_, waiting)| **waiting == 0).map(|(key, _)| key));
+        self.keyring.destroy_outlived(&destroyed).await?;
+        Ok(waiting.iter().sum())
+    }
+
     async fn destroy_keys(&self, now: Timestamp, today: Date) -> Result<i64, Error> {
         self.keyring.destroy_hours(now).await?;
         let mut all = 0;
@@ -175,6 +198,14 @@ impl Expiry {
             all += destroyed.keys;
         }
         Ok(all)
+    }
+
+    /// Copies of mail that a shorter policy cuts. How many keys and rows.
+    async fn cut_mail(&self, now: Timestamp, today: Date) -> Result<(i64, i64), Error> {
+        let (keys, rows) = shortened::mail::cut(&self.pool, &self.keyring, now).await?;
+        self.note(What::Keys, "mail", today, keys).await?;
+        self.note(What::Entries, "mail", today, rows).await?;
+        Ok((keys.items, rows.items))
     }
 
     /// Their keys first: what is left by a crash in between can be read by nobody.
@@ -194,11 +225,20 @@ impl Expiry {
         let living = self.keyring.first_living_day().await?.unwrap_or(today);
         let mut days = store::expirable(&self.pool, living, today).await?;
         days.extend(store::expirable_whole(&self.pool, now, today).await?);
+        let (mut dropped, mut failed) = (0, None);
         for day in &days {
-            let items = store::drop_day(&self.pool, day).await?;
-            journal::append(&self.pool, What::Partition, &day.parent, day.day, Gone { items, tenants: 0 }).await?;
+            match self.drop_day(day).await {
+                Ok(()) => dropped += 1,
+                // Who is at work on one day keeps no other.
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(days.len())
+        failed.map_or(Ok(dropped), Err)
+    }
+
+    async fn drop_day(&self, day: &store::Day) -> Result<(), Error> {
+        let items = store::drop_day(&self.pool, day).await?;
+        Ok(journal::append(&self.pool, What::Partition, &day.parent, day.day, Gone { items, tenants: 0 }).await?)
     }
 
     async fn note(&self, what: What, class: &str, due: Date, gone: Gone) -> Result<(), Error> {

@@ -1,15 +1,15 @@
 //! `GET /v1/data`: a copy of everything that is registered about the caller's account (D7), as lines of JSON, one for each row.
 //!
 //! It is written as it is read, page by page, so its length is bounded by nothing and its memory by a page. One at a time is made
-//! for a tenant, and a few at once by a process. The last line says whether it is whole.
-use std::collections::HashSet;
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+//! for a tenant, and a few at once by a process ([`super::large`]). No connection to the database is held while the reader is waited
+//! for, and who reads nothing for a while is cut off. The last line says whether it is whole.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Version, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use jiff::{Timestamp, ToSpan as _};
@@ -24,12 +24,11 @@ use super::disclosures::Disclosure;
 use super::inbound::InboundMessage;
 use super::problem::{Problem, ReadProblems};
 use super::seal;
+use super::server::Line;
 use super::view::Message;
-use crate::domain::{MessageId, Scope, TenantId, copenhagen_day};
-use crate::store::{copy as store, disclosures, history, statistics};
+use crate::domain::{MessageId, Scope, copenhagen_day};
+use crate::store::{copy as store, disclosures, history, mail, statistics};
 
-/// Copies that a process makes at once: each may hold a connection to the database.
-const AT_ONCE: usize = 2;
 /// The longest that one may take; whoever reads more slowly begins anew.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// Rows of a page.
@@ -37,36 +36,11 @@ const PAGE: i64 = 200;
 /// Lines that wait for the reader.
 const AHEAD: usize = 64;
 
-/// Whose copies are being made.
-#[derive(Debug, Default)]
-pub struct Copies(Arc<Mutex<HashSet<TenantId>>>);
-
-impl Copies {
-    fn begin(&self, tenant: TenantId) -> Option<Place> {
-        let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = tenants.len() < AT_ONCE && tenants.insert(tenant);
-        free.then(|| Place { tenants: Arc::clone(&self.0), tenant })
-    }
-}
-
-/// The place of a copy that is being made.
-#[derive(Debug)]
-struct Place {
-    tenants: Arc<Mutex<HashSet<TenantId>>>,
-    tenant: TenantId,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.tenant);
-    }
-}
-
 /// Take a copy of everything registered about the account
 ///
 /// Lines of JSON, each with its `section` and a `row`: settings, prices, API keys without their secrets, routes, numbers, usage by
-/// day, disclosures, what waits to be sent (whole), the log (as much as is logged), and what was received. The last line's
-/// section is `end`, and its row says whether the copy is whole. One copy at a time.
+/// day, disclosures, which copies of mail are kept, what waits to be sent (whole), the log (as much as is logged), and what was received. The last line's
+/// section is `end`, and its row says whether the copy is whole. One copy at a time. Who reads nothing for a minute is cut off.
 #[utoipa::path(
     get,
     path = "/v1/data",
@@ -78,18 +52,34 @@ impl Drop for Place {
     ),
     security(("apiKey" = ["data:read"])),
 )]
-pub async fn copy(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
+pub async fn copy(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    version: Version,
+    connection: Line,
+) -> Result<Response, Problem> {
     caller.may(Scope::DataRead)?;
-    let place = shared.copies.begin(caller.tenant()).ok_or(Problem::CopyUnderWay)?;
+    let place = shared.large.begin_copy(caller.tenant())?;
     let (to, mut lines) = mpsc::channel::<Bytes>(AHEAD);
-    let now = shared.clock.now();
+    let (now, written) = (shared.clock.now(), Arc::new(AtomicBool::new(false)));
+    let is_written = Arc::clone(&written);
     tokio::spawn(async move {
         let _place = place;
-        // What is left open by the end of time is not whole, and has no last line that says so.
-        let _ = tokio::time::timeout(LONGEST, Writer { shared, caller, now, to }.run()).await;
+        let writer = Writer { shared, caller, now, to, written };
+        match tokio::time::timeout(LONGEST, writer.run()).await {
+            Ok(Ended::Written | Ended::Gone) => {}
+            // A connection of HTTP/2 may carry calls of others, through a gateway: there the stream ends alone.
+            Ok(Ended::Unread) | Err(_) if version < Version::HTTP_2 => connection.cut(),
+            Ok(Ended::Unread) | Err(_) => {}
+        }
     });
-    let lines =
-        futures::stream::poll_fn(move |context| lines.poll_recv(context).map(|line| line.map(Ok::<_, Infallible>)));
+    let lines = futures::stream::poll_fn(move |context| {
+        lines.poll_recv(context).map(|line| match line {
+            Some(line) => Some(Ok(line)),
+            // What lacks its last line must not look like the end.
+            None => (!is_written.swap(true, Ordering::AcqRel)).then_some(Err(Unfinished)),
+        })
+    });
     let mut response = Body::from_stream(lines).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
@@ -100,10 +90,17 @@ pub async fn copy(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<R
     Ok(response)
 }
 
+/// A copy ended before its last line.
+#[derive(Debug, thiserror::Error)]
+#[error("the copy was cut off: take it anew, and read it without a pause")]
+struct Unfinished;
+
 /// Why a copy is not whole.
 enum Stop {
     /// The reader is gone.
     Gone,
+    /// The reader has read nothing for too long.
+    Unread,
     /// Something could not be read.
     Failed(Problem),
 }
@@ -114,25 +111,45 @@ impl From<Problem> for Stop {
     }
 }
 
+/// How the writing of a copy ended.
+enum Ended {
+    /// The last line is on its way.
+    Written,
+    /// The reader is gone.
+    Gone,
+    /// The reader does not read.
+    Unread,
+}
+
 struct Writer {
     shared: Arc<Shared>,
     caller: Caller,
     now: Timestamp,
     to: mpsc::Sender<Bytes>,
+    /// The last line is on its way: said before the end of the lines.
+    written: Arc<AtomicBool>,
 }
 
 impl Writer {
-    async fn run(self) {
+    async fn run(self) -> Ended {
         let whole = match self.sections().await {
             Ok(()) => true,
-            Err(Stop::Gone) => return,
+            Err(Stop::Gone) => return Ended::Gone,
+            Err(Stop::Unread) => return Ended::Unread,
             Err(Stop::Failed(problem)) => {
                 // Its words may hold what was read; its kind does not.
                 let _ = problem.into_response();
                 false
             }
         };
-        let _ = self.line("end", &json!({"whole": whole})).await;
+        match self.line("end", &json!({"whole": whole})).await {
+            Ok(()) => {
+                self.written.store(true, Ordering::Release);
+                Ended::Written
+            }
+            Err(Stop::Unread) => Ended::Unread,
+            Err(_) => Ended::Gone,
+        }
     }
 
     async fn sections(&self) -> Result<(), Stop> {
@@ -146,6 +163,7 @@ impl Writer {
         self.usage().await?;
         self.repeated_calls().await?;
         self.disclosures().await?;
+        self.mail_copies().await?;
         self.waiting().await?;
         if self.caller.has_history() {
             self.messages().await?;
@@ -161,7 +179,8 @@ impl Writer {
         }
         let mut line = serde_json::to_vec(&Line { section, row }).map_err(Problem::internal)?;
         line.push(b'\n');
-        self.to.send(line.into()).await.map_err(|_| Stop::Gone)
+        let sent = tokio::time::timeout(self.shared.settings.patience_with_readers, self.to.send(line.into()));
+        sent.await.map_err(|_| Stop::Unread)?.map_err(|_| Stop::Gone)
     }
 
     async fn usage(&self) -> Result<(), Stop> {
@@ -205,6 +224,24 @@ impl Writer {
             below = Some(last.disclosure.id);
             for about in found {
                 self.line("disclosures", &Disclosure::new(about.disclosure)).await?;
+            }
+        }
+    }
+
+    /// What is kept of mail; not its content, which is for debugging and gone in days (D3).
+    async fn mail_copies(&self) -> Result<(), Stop> {
+        let mut below = None;
+        loop {
+            let found = mail::list(&self.shared.pool, self.caller.tenant(), below, PAGE).await;
+            let found = found.map_err(Problem::database)?;
+            let Some(last) = found.last() else { return Ok(()) };
+            below = Some(last.id);
+            for copy in found {
+                let row = json!({
+                    "id": copy.id, "madeAt": copy.made_at, "goneAt": copy.gone_at, "kind": copy.kind.as_str(),
+                    "direction": copy.direction.as_str(), "bytes": copy.bytes,
+                });
+                self.line("mailCopies", &row).await?;
             }
         }
     }
@@ -287,17 +324,6 @@ fn camel(row: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_copy_at_a_time_for_a_tenant_and_a_few_in_all() {
-        let copies = Copies::default();
-        let one = copies.begin(TenantId(1)).expect("the first");
-        assert!(copies.begin(TenantId(1)).is_none());
-        let _two = copies.begin(TenantId(2)).expect("another tenant's");
-        assert!(copies.begin(TenantId(3)).is_none());
-        drop(one);
-        assert!(copies.begin(TenantId(1)).is_some());
-    }
 
     #[test]
     fn columns_read_as_fields() {

@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::Shared;
 use super::auth::Caller;
-use super::extract::{JsonBody, Parameters};
-use super::messages::page_size;
-use super::owner::Owner;
-use super::problem::{Problem, ReadProblems};
-use super::{Shared, cursor};
+use super::cursor::{self, PageQuery};
+use super::extract::{self, JsonBody, Parameters};
+use super::idempotency::{self, IdempotencyKey};
+use super::owner::{OWNER, Owner};
+use super::problem::{Document, Problem, ReadProblems};
 use crate::domain::{BatchId, Scope, copenhagen_day};
 use crate::store::disclosures::{self, About, Recorded};
 
@@ -44,8 +46,14 @@ pub enum DataClass {
     Log,
     /// What it received.
     Inbound,
+    /// Copies of SMS carried as e-mail.
+    Mail,
     /// What it was billed for.
     Usage,
+}
+
+impl DataClass {
+    const COUNT: usize = 7;
 }
 
 /// A Tenant, by its resource.
@@ -124,7 +132,7 @@ pub struct NewDisclosure {
     #[schema(min_length = 1, max_length = 200)]
     legal_basis: String,
     /// Classes of the data.
-    #[schema(min_items = 1, max_items = 6)]
+    #[schema(min_items = 1, max_items = 7)]
     classes: Vec<DataClass>,
     /// The days of the data; absent where it has none.
     period: Option<Period>,
@@ -180,18 +188,6 @@ pub struct OwnersDisclosurePage {
     /// The `cursor` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
-}
-
-/// Which page.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct PageQuery {
-    /// Entries on a page, 50 without it.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u16>,
-    /// `next` of the page before.
-    cursor: Option<String>,
 }
 
 impl Disclosure {
@@ -251,14 +247,33 @@ impl NewDisclosure {
                 "1 to 200 characters: the law that forbids to tell the tenant",
             ));
         }
-        if !(1..=6).contains(&self.classes.len()) {
-            return Err(invalid("classes", "classes_count", "name 1 to 6 classes of data"));
+        for (path, text) in [
+            ("recipient", &self.recipient),
+            ("legalBasis", &self.legal_basis),
+            ("tenant.namespace", &self.tenant.namespace),
+            ("tenant.name", &self.tenant.name),
+        ] {
+            extract::printable(path, text)?;
         }
-        if self.period.is_some_and(|period| period.from > period.until) {
-            return Err(invalid("period", "period_reversed", "write a `from` on or before `until`"));
+        if let Some(secret) = &secret {
+            extract::printable("secret.law", &secret.law)?;
+            secret.until.map_or(Ok(()), |until| extract::not_too_early("secret.until", until))?;
+        }
+        if !(1..=DataClass::COUNT).contains(&self.classes.len()) {
+            return Err(invalid("classes", "classes_count", "name 1 to 7 classes of data"));
         }
         if self.disclosed_at > now {
             return Err(invalid("disclosedAt", "in_the_future", "record a disclosure after it took place"));
+        }
+        extract::not_too_early("disclosedAt", copenhagen_day(self.disclosed_at))?;
+        if let Some(period) = self.period {
+            extract::not_too_early("period.from", period.from)?;
+            if period.from > period.until {
+                return Err(extract::reversed("period.from", "period.until"));
+            }
+            if period.until > copenhagen_day(now) {
+                return Err(extract::in_the_future("period.until"));
+            }
         }
         let (secret_by, secret_until) = secret.map(|secret| (secret.law, secret.until)).unzip();
         Ok((
@@ -281,29 +296,52 @@ impl NewDisclosure {
 
 /// Record a disclosure
 ///
-/// Nothing is ever changed: correct an entry by a further one that names it in `corrects`.
+/// Nothing is ever changed: correct an entry by a further one that names it in `corrects`. With an `Idempotency-Key`, repeating a call
+/// whose answer was lost never records twice.
 #[utoipa::path(
     post,
     path = "/v1/owner/disclosures",
     operation_id = "recordDisclosure",
     tag = "owner",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Up to 255 visible ASCII characters, for this call \
+        alone: the same call again is answered as the first one was, with the header Idempotency-Replayed: true.")),
     request_body = NewDisclosure,
     responses(
-        (status = 201, description = "It is recorded.", body = Disclosure),
+        (status = 201, description = "It is recorded.", body = Disclosure,
+            headers(("Idempotency-Replayed" = bool, description = "true where the answer is that of an earlier call."))),
+        (status = 409, description = "A call with this Idempotency-Key is being worked on.", body = Document,
+            content_type = "application/problem+json"),
         ReadProblems,
     ),
     security(("ownerKey" = [])),
 )]
 pub async fn record(
     State(shared): State<Arc<Shared>>,
-    _: Owner,
-    request: JsonBody<NewDisclosure>,
-) -> Result<(StatusCode, Json<Disclosure>), Problem> {
+    owner: Owner,
+    headers: HeaderMap,
+    JsonBody { content, bytes }: JsonBody<NewDisclosure>,
+) -> Result<Response, Problem> {
     let now = shared.clock.now();
-    let (tenant, entry) = request.content.check(now)?;
+    let key = IdempotencyKey::of(&headers)?;
+    let (tenant, entry) = content.check(now)?;
     let name = (tenant.namespace.as_str(), tenant.name.as_str());
-    match disclosures::record(&shared.pool, name, &entry, copenhagen_day(now)).await.map_err(Problem::database)? {
-        Recorded::Stored => Ok((StatusCode::CREATED, Json(Disclosure::new(entry)))),
+    let answer = Disclosure::new(entry.clone());
+    let repeat = match key {
+        Some(key) => Some(idempotency::repeat_by(&owner.repeat_key()?, &key, &bytes, &answer)?),
+        None => None,
+    };
+    let _in_flight = repeat.as_ref().map(|repeat| shared.in_flight.enter(OWNER, repeat.key_hash)).transpose()?;
+    let repeat = repeat.as_ref().map(|repeat| (OWNER, repeat));
+    let recorded = disclosures::record(&shared.pool, name, &entry, copenhagen_day(now), repeat).await;
+    match recorded.map_err(|error| match error {
+        disclosures::Error::Commit => Problem::OutcomeUnknown,
+        error => Problem::database(error),
+    })? {
+        Recorded::Stored => Ok((StatusCode::CREATED, Json(answer)).into_response()),
+        Recorded::Repeated(answer) => {
+            Ok((StatusCode::CREATED, [("idempotency-replayed", "true")], Json(answer)).into_response())
+        }
+        Recorded::KeyReused => Err(Problem::KeyReused),
         Recorded::NoTenant => Err(Problem::NotFound("tenant")),
         Recorded::NothingToCorrect => {
             Err(invalid("corrects", "no_such_entry", "the tenant has no such entry; take its `id` from the list"))
@@ -333,9 +371,9 @@ pub async fn list_all(
     _: Owner,
     Parameters(query): Parameters<PageQuery>,
 ) -> Result<Json<OwnersDisclosurePage>, Problem> {
-    let (limit, below) = (page_size(query.limit)?, query.cursor.as_deref().map(cursor::read).transpose()?);
-    let found = disclosures::list(&shared.pool, None, below, i64::from(limit) + 1).await;
-    let (found, next) = page(found.map_err(Problem::database)?, limit);
+    let place = query.place()?;
+    let found = disclosures::list(&shared.pool, None, place.below, place.rows()).await;
+    let (found, next) = cursor::page(found.map_err(Problem::database)?, place, |about| about.disclosure.id);
     Ok(Json(OwnersDisclosurePage { disclosures: found.into_iter().map(OwnersDisclosure::new).collect(), next }))
 }
 
@@ -358,20 +396,12 @@ pub async fn list(
     Parameters(query): Parameters<PageQuery>,
 ) -> Result<Json<DisclosurePage>, Problem> {
     caller.may(Scope::DataRead)?;
-    let (limit, below) = (page_size(query.limit)?, query.cursor.as_deref().map(cursor::read).transpose()?);
+    let place = query.place()?;
     let told_to = (caller.tenant(), copenhagen_day(shared.clock.now()));
-    let found = disclosures::list(&shared.pool, Some(told_to), below, i64::from(limit) + 1).await;
-    let (found, next) = page(found.map_err(Problem::database)?, limit);
+    let found = disclosures::list(&shared.pool, Some(told_to), place.below, place.rows()).await;
+    let (found, next) = cursor::page(found.map_err(Problem::database)?, place, |about| about.disclosure.id);
     Ok(Json(DisclosurePage {
         disclosures: found.into_iter().map(|about| Disclosure::new(about.disclosure)).collect(),
         next,
     }))
-}
-
-/// One more than asked for tells whether there is a next page.
-fn page(mut found: Vec<About>, limit: u16) -> (Vec<About>, Option<String>) {
-    let more = found.len() > usize::from(limit);
-    found.truncate(usize::from(limit));
-    let next = found.last().filter(|_| more).map(|last| cursor::write(last.disclosure.id));
-    (found, next)
 }

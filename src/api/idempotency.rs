@@ -2,19 +2,20 @@
 //!
 //! The database's unique key is what guarantees it, within its transaction; here are the hashes it holds, and a look
 //! aside that turns a repetition away while the first call is still being worked on by this process.
-//! Both hashes are keyed by the tenant's queue key, so that no number or text can be guessed from them, and they die
-//! with it.
+//! Both hashes are keyed by the tenant's key for repeated calls, so that no number or text can be guessed from them; those of the
+//! owner's calls by what no database holds.
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::HeaderMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use super::send::SendAnswer;
 use super::{Shared, seal};
 use crate::domain::TenantId;
 use crate::keyring::seal::RepeatKey;
-use crate::store::accept::{self, Repeat};
+use crate::store::repeats::{self, Repeat};
 
 /// The header.
 const HEADER: &str = "idempotency-key";
@@ -59,10 +60,23 @@ pub async fn repeat(
     tenant: TenantId,
     idempotency: &IdempotencyKey,
     body: &[u8],
-    answer: &SendAnswer,
+    answer: &impl Serialize,
 ) -> Result<Repeat, Problem> {
     let key = shared.keyring.repeat_key(tenant).await.map_err(seal::away)?;
-    let (key_hash, body_hash) = hashes(&key, idempotency, body);
+    repeat_by(&key, idempotency, body, answer)
+}
+
+/// The same by a key that is at hand.
+///
+/// # Errors
+/// None in practice: an answer always serialises.
+pub fn repeat_by(
+    key: &RepeatKey,
+    idempotency: &IdempotencyKey,
+    body: &[u8],
+    answer: &impl Serialize,
+) -> Result<Repeat, Problem> {
+    let (key_hash, body_hash) = hashes(key, idempotency, body);
     Ok(Repeat { key_hash, body_hash, answer: serde_json::to_value(answer).map_err(Problem::internal)? })
 }
 
@@ -75,15 +89,15 @@ fn hashes(key: &RepeatKey, idempotency: &IdempotencyKey, body: &[u8]) -> ([u8; 3
 ///
 /// # Errors
 /// When it came with another body, or database or keyring is away.
-pub async fn earlier_answer(
+pub async fn earlier_answer<Answer: DeserializeOwned>(
     shared: &Shared,
     tenant: TenantId,
     idempotency: &IdempotencyKey,
     body: &[u8],
-) -> Result<Option<SendAnswer>, Problem> {
+) -> Result<Option<Answer>, Problem> {
     let key = shared.keyring.repeat_key(tenant).await.map_err(seal::away)?;
     let (key_hash, body_hash) = hashes(&key, idempotency, body);
-    let Some(earlier) = accept::earlier(&shared.pool, tenant, &key_hash).await.map_err(Problem::database)? else {
+    let Some(earlier) = repeats::earlier(&shared.pool, tenant, &key_hash).await.map_err(Problem::database)? else {
         return Ok(None);
     };
     if earlier.body_hash != body_hash {

@@ -6,32 +6,19 @@ use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Shared;
 use super::auth::Caller;
-use super::cursor;
+use super::cursor::{self, PageQuery};
 use super::extract::Parameters;
-use super::messages::page_size;
 use super::problem::{Problem, ReadProblems};
 use super::seal;
 use crate::domain::inbound::{Content, Inbound, Segment};
 use crate::domain::{Personal, Scope};
 use crate::store::history;
-
-/// Which page.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct InboundQuery {
-    /// Messages on a page, 50 without it.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u16>,
-    /// `next` of the page before.
-    cursor: Option<String>,
-}
 
 /// A received message.
 #[derive(Debug, Serialize, ToSchema)]
@@ -107,7 +94,7 @@ pub struct InboundPage {
     path = "/v1/inbound",
     operation_id = "listInbound",
     tag = "inbound",
-    params(InboundQuery),
+    params(PageQuery),
     responses(
         (status = 200, description = "A page.", body = InboundPage),
         ReadProblems,
@@ -117,17 +104,12 @@ pub struct InboundPage {
 pub async fn list(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Parameters(query): Parameters<InboundQuery>,
+    Parameters(query): Parameters<PageQuery>,
 ) -> Result<Json<InboundPage>, Problem> {
     caller.may(Scope::InboundRead)?;
-    let limit = page_size(query.limit)?;
-    let below = query.cursor.as_deref().map(cursor::read).transpose()?;
-    let now = shared.clock.now();
-    let found = history::inbound(&shared.pool, caller.tenant(), now, below, i64::from(limit) + 1).await;
-    let mut records = found.map_err(Problem::database)?;
-    let more = records.len() > usize::from(limit);
-    records.truncate(usize::from(limit));
-    let next = records.last().filter(|_| more).map(|last| cursor::write(last.id));
+    let (place, now) = (query.place()?, shared.clock.now());
+    let found = history::inbound(&shared.pool, caller.tenant(), now, place.below, place.rows()).await;
+    let (records, next) = cursor::page(found.map_err(Problem::database)?, place, |record| record.id);
     let mut messages = Vec::with_capacity(records.len());
     for record in &records {
         if let Some(received) = seal::open_inbound(&shared.keyring, caller.tenant(), record).await? {

@@ -12,16 +12,12 @@ use uuid::Uuid;
 use super::Shared;
 use super::auth::Caller;
 use super::cursor;
-use super::extract::Parameters;
+use super::extract::{self, Parameters};
 use super::problem::{Problem, ReadProblems};
 use super::seal;
 use super::view::Message;
 use crate::domain::{BatchId, MessageId, MessageState, Scope};
 use crate::store::history::{self, Filter};
-
-/// The most messages on a page, and how many without a word.
-const MOST: u16 = 200;
-const USUAL: u16 = 50;
 
 /// Which messages.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -37,13 +33,36 @@ pub struct ListQuery {
     #[param(value_type = Option<super::view::State>, inline)]
     state: Option<MessageState>,
     /// Accepted at or after this instant.
-    #[param(value_type = Option<String>, format = DateTime)]
-    from: Option<Timestamp>,
-    /// Accepted before this instant.
-    #[param(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
+    #[param(format = DateTime)]
+    from: Option<String>,
+    /// Accepted before this instant, which is after `from`.
+    #[param(format = DateTime)]
+    until: Option<String>,
     /// Of this call only.
     batch: Option<Uuid>,
+}
+
+impl ListQuery {
+    fn filter(&self, now: Timestamp, place: cursor::Place) -> Result<Filter, Problem> {
+        let (from, until) =
+            (extract::instant("from", self.from.as_deref())?, extract::instant("until", self.until.as_deref())?);
+        let mut filter = Filter::everything(now);
+        // Clocks of callers may be a little ahead, as far as the filter looks.
+        if from.is_some_and(|from| from > filter.until) {
+            return Err(extract::in_the_future("from"));
+        }
+        if from.zip(until).is_some_and(|(from, until)| from > until) {
+            return Err(extract::reversed("from", "until"));
+        }
+        filter.from = from.map_or(filter.from, |from| from.max(filter.from));
+        filter.until = until.map_or(filter.until, |until| until.min(filter.until));
+        filter.below = place.below.map(MessageId);
+        filter.state = self.state;
+        Ok(match self.batch {
+            Some(batch) => filter.of(BatchId(batch)),
+            None => filter,
+        })
+    }
 }
 
 /// A page of messages, newest first.
@@ -135,24 +154,13 @@ pub async fn list(
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Json<MessagePage>, Problem> {
     caller.may(Scope::MessagesRead)?;
-    let limit = page_size(query.limit)?;
-    let mut filter = Filter::everything(shared.clock.now());
-    filter.from = query.from.map_or(filter.from, |from| from.max(filter.from));
-    filter.until = query.until.map_or(filter.until, |until| until.min(filter.until));
-    filter.below = query.cursor.as_deref().map(cursor::read).transpose()?.map(MessageId);
-    filter.state = query.state;
-    if let Some(batch) = query.batch {
-        filter = filter.of(BatchId(batch));
-    }
+    let place = cursor::place(query.limit, query.cursor.as_deref())?;
+    let filter = query.filter(shared.clock.now(), place)?;
     if !caller.has_history() {
         return Ok(Json(MessagePage { messages: Vec::new(), next: None }));
     }
-    // One more than asked for tells whether there is a next page.
-    let found = history::list(&shared.pool, caller.tenant(), filter, i64::from(limit) + 1).await;
-    let mut records = found.map_err(Problem::database)?;
-    let more = records.len() > usize::from(limit);
-    records.truncate(usize::from(limit));
-    let next = records.last().filter(|_| more).map(|last| cursor::write(last.id.0));
+    let found = history::list(&shared.pool, caller.tenant(), filter, place.rows()).await;
+    let (records, next) = cursor::page(found.map_err(Problem::database)?, place, |record| record.id.0);
     let mut messages = Vec::with_capacity(records.len());
     for record in &records {
         // An entry whose key is gone has left history, a little before its row does.
@@ -196,15 +204,4 @@ pub async fn batch(
         r#final: counts.iter().all(|count| count.are_final),
         states: counts.into_iter().map(|count| (name(count.state), count.messages)).collect(),
     }))
-}
-
-/// The size of a page.
-///
-/// # Errors
-/// When it is none.
-pub(super) fn page_size(limit: Option<u16>) -> Result<u16, Problem> {
-    match limit.unwrap_or(USUAL) {
-        limit @ 1..=MOST => Ok(limit),
-        _ => Err(Problem::Invalid { path: "limit", code: "limit_out_of_range", detail: format!("1 to {MOST}") }),
-    }
 }

@@ -15,6 +15,7 @@ use utoipa::{Modify, openapi};
         (name = "messages", description = "Sending, history and delivery reports"),
         (name = "inbound", description = "Received messages"),
         (name = "data", description = "What is registered about the account, and what it adds up to"),
+        (name = "public", description = "For everybody, without a key"),
         (name = "owner", description = "For the owner of the installation alone"),
     ),
     modifiers(&ApiKeys),
@@ -80,6 +81,7 @@ mod tests {
                 "/v1/messages/{id}",
                 "/v1/owner/disclosures",
                 "/v1/owner/statistics",
+                "/v1/privacy",
                 "/v1/statistics",
             ]
         );

@@ -11,13 +11,33 @@ use super::Shared;
 use super::auth::bearer;
 use super::problem::Problem;
 use crate::domain::TenantId;
+use crate::keyring::seal::RepeatKey;
 
-/// Whose allowance of calls the owner uses: no account has this id, they begin with 1.
-const OWNER: TenantId = TenantId(0);
+/// Whose allowance of calls the owner uses, and whose the owner's repeated calls are: no account has this id, they begin with 1.
+pub(super) const OWNER: TenantId = TenantId(0);
 
 /// A caller with the owner's key.
-#[derive(Debug)]
-pub struct Owner;
+pub struct Owner {
+    hash: Vec<u8>,
+}
+
+// No derived Debug: the hash is the key of other hashes.
+impl std::fmt::Debug for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[owner]")
+    }
+}
+
+impl Owner {
+    /// The key of what is kept of the owner's calls to know their repetition by. With another API key it is another one: what came
+    /// before is not recognised then.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub(super) fn repeat_key(&self) -> Result<RepeatKey, Problem> {
+        RepeatKey::of_owner(OWNER, &self.hash).map_err(Problem::internal)
+    }
+}
 
 impl FromRequestParts<Arc<Shared>> for Owner {
     type Rejection = Problem;
@@ -25,13 +45,14 @@ impl FromRequestParts<Arc<Shared>> for Owner {
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
         let key = bearer(parts)?;
         let file = shared.settings.owner_key_hash_file.as_deref().ok_or(Problem::Unauthorized)?;
-        if !key.matches(&hash(file).await?) {
+        let hash = hash(file).await?;
+        if !key.matches(&hash) {
             return Err(Problem::Unauthorized);
         }
         if !shared.door.allows(OWNER, Instant::now()) {
             return Err(Problem::TooManyCalls);
         }
-        Ok(Self)
+        Ok(Self { hash })
     }
 }
 

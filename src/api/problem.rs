@@ -88,9 +88,12 @@ pub enum Problem {
     /// Too many calls.
     #[error("too many calls in a short time")]
     TooManyCalls,
-    /// A copy is being made for this tenant, or for as many as are made at once.
+    /// A copy is being made for this tenant.
     #[error("a copy is being made already; take the next one when that has ended")]
     CopyUnderWay,
+    /// As many copies, statistics and searches are at work as may be at once.
+    #[error("as many copies, statistics and searches are at work as may be at once; come again in a moment")]
+    ManyLargeReads,
     /// More calls at once than the service takes.
     #[error("the service is busy; nothing was accepted")]
     Busy,
@@ -105,8 +108,8 @@ pub enum Problem {
     },
     /// The answer to the commit is missing.
     #[error(
-        "it is not known whether the messages were accepted; repeat the call with the same Idempotency-Key, which never \
-         sends twice"
+        "it is not known whether the call was carried out; repeat it with the same Idempotency-Key, which never carries it \
+         out twice"
     )]
     OutcomeUnknown,
     /// The call took too long.
@@ -156,6 +159,7 @@ impl Problem {
             Self::OverQuota { .. } => (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "The daily quota is exceeded"),
             Self::TooManyCalls => (StatusCode::TOO_MANY_REQUESTS, "too-many-calls", "Too many calls"),
             Self::CopyUnderWay => (StatusCode::TOO_MANY_REQUESTS, "copy-under-way", "A copy is being made"),
+            Self::ManyLargeReads => (StatusCode::TOO_MANY_REQUESTS, "many-large-reads", "Many large reads at once"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The service is busy"),
             Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service is unavailable"),
             Self::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", "The outcome is unknown"),
@@ -169,6 +173,7 @@ impl Problem {
             Self::OverQuota { retry_after, .. } => Some(*retry_after),
             Self::CopyUnderWay => Some(Duration::from_secs(60)),
             Self::InFlight | Self::TooManyCalls | Self::Busy => Some(Duration::from_secs(1)),
+            Self::ManyLargeReads => Some(Duration::from_secs(2)),
             Self::Unavailable { .. } | Self::OutcomeUnknown | Self::TimedOut => Some(Duration::from_secs(5)),
             _ => None,
         }
@@ -233,7 +238,7 @@ pub enum ReadProblems {
     /// A parameter has no possible value.
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(Document),
-    /// Too many calls.
+    /// Too many calls, or as many copies, statistics and searches at work as may be at once.
     #[response(status = 429, content_type = "application/problem+json")]
     TooManyCalls(Document),
     /// Come again after Retry-After.

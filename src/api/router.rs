@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::openapi::Frame;
 use super::problem::Problem;
-use super::{Shared, copy, disclosures, inbound, messages, search, send, statistics};
+use super::{Shared, copy, disclosures, inbound, messages, privacy, search, send, statistics};
 
 /// The most bytes of a body.
 const BODY: usize = 1024 * 1024;
@@ -37,6 +37,7 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(statistics::own))
         .routes(routes!(disclosures::record, disclosures::list_all))
         .routes(routes!(statistics::all))
+        .routes(routes!(privacy::statement))
 }
 
 /// The document of all addresses.
@@ -49,6 +50,7 @@ pub fn router(shared: &Arc<Shared>) -> Router {
     let (router, document) = described().split_for_parts();
     router
         .route("/openapi.json", get(|| async move { axum::Json(document) }))
+        .route("/privacy", get(privacy::page))
         .fallback(async || Problem::NoSuchAddress)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY))

@@ -11,13 +11,14 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::auth::Caller;
-use super::extract::JsonBody;
+use super::cursor::{self, Place};
+use super::extract::{self, JsonBody};
 use super::inbound::{InboundMessage, InboundPage};
-use super::messages::{MessagePage, page_size};
+use super::messages::MessagePage;
 use super::problem::{Problem, ReadProblems};
 use super::view::Message;
-use super::{Shared, cursor, seal};
-use crate::domain::{MessageId, Msisdn, Personal, Scope, TenantId, copenhagen_day};
+use super::{Shared, seal};
+use crate::domain::{MessageId, Msisdn, Personal, Region, Scope, SenderId, TenantId, copenhagen_day};
 use crate::keyring::Keyring;
 use crate::store::history;
 
@@ -28,7 +29,8 @@ const OPENED: i64 = 1000;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchRequest {
-    /// The number, written as for sending: international with + or 00, or national to the account's country.
+    /// The number, written as for sending: international with + or 00, or national to the account's country. Of received messages
+    /// also a sender that is none: a short number, or a name.
     #[schema(value_type = String, examples("+45 20 12 34 56"))]
     number: Personal<String>,
     /// Messages on a page, 50 without it.
@@ -39,10 +41,7 @@ pub struct SearchRequest {
 }
 
 impl SearchRequest {
-    fn number(&self, caller: &Caller) -> Result<Msisdn, Problem> {
-        let region = caller.account()?.region;
-        let region =
-            region.ok_or_else(|| Problem::internal("the account's default region is no country that is known"))?;
+    fn number(&self, region: Region) -> Result<Msisdn, Problem> {
         Msisdn::parse(self.number.reveal(), region).map_err(|refusal| Problem::Invalid {
             path: "number",
             code: refusal.code(),
@@ -50,9 +49,26 @@ impl SearchRequest {
         })
     }
 
-    fn below(&self) -> Result<Option<Uuid>, Problem> {
-        self.cursor.as_deref().map(cursor::read).transpose()
+    fn sender(&self, region: Region) -> Result<Sender, Problem> {
+        extract::printable("number", self.number.reveal())?;
+        match self.number(region) {
+            Ok(number) => Ok(Sender::Number(number, region)),
+            Err(refusal) => match SenderId::parse(self.number.reveal()) {
+                Ok(written) => Ok(Sender::Other(written)),
+                Err(_) => Err(refusal),
+            },
+        }
     }
+
+    fn place(&self) -> Result<Place, Problem> {
+        cursor::place(self.limit, self.cursor.as_deref())
+    }
+}
+
+/// The country whose national numbers are understood.
+fn region(caller: &Caller) -> Result<Region, Problem> {
+    let region = caller.account()?.region;
+    region.ok_or_else(|| Problem::internal("the account's default region is no country that is known"))
 }
 
 /// Find the messages to one number, newest first
@@ -77,13 +93,14 @@ pub async fn messages(
 ) -> Result<Json<MessagePage>, Problem> {
     caller.may(Scope::MessagesRead)?;
     let request = request.content;
-    let (number, limit, below) = (request.number(&caller)?, page_size(request.limit)?, request.below()?);
+    let (number, place) = (request.number(region(&caller)?)?, request.place()?);
     if !caller.has_history() {
         return Ok(Json(MessagePage { messages: Vec::new(), next: None }));
     }
+    let _large = shared.large.begin().await?;
     let search =
         Search { pool: &shared.pool, keyring: &shared.keyring, tenant: caller.tenant(), now: shared.clock.now() };
-    search.page(&number, below, limit).await.map(Json)
+    search.page(&number, place).await.map(Json)
 }
 
 /// Where a tenant's messages are looked for, and when.
@@ -100,21 +117,17 @@ pub struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// At most `limit` messages to a number, newest first, below an id: the whole of a call but HTTP.
+    /// A page of the messages to a number, newest first: the whole of a call but HTTP.
     ///
     /// # Errors
     /// When an instance does not answer.
-    pub async fn page(&self, number: &Msisdn, below: Option<Uuid>, limit: u16) -> Result<MessagePage, Problem> {
+    pub async fn page(&self, number: &Msisdn, place: Place) -> Result<MessagePage, Problem> {
         let tomorrow = copenhagen_day(self.now).saturating_add(1.day());
         let keys = self.keyring.log_keys(self.tenant, tomorrow).await.map_err(seal::away)?;
         let hashes: Vec<_> = keys.iter().map(|(day, key)| (*day, key.number_hash(number))).collect();
-        let below = MessageId(below.unwrap_or(Uuid::max()));
-        // One more than asked for tells whether there is a next page.
-        let found = history::search(self.pool, self.tenant, &hashes, below, i64::from(limit) + 1).await;
-        let mut records = found.map_err(Problem::database)?;
-        let more = records.len() > usize::from(limit);
-        records.truncate(usize::from(limit));
-        let next = records.last().filter(|_| more).map(|last| cursor::write(last.id.0));
+        let below = MessageId(place.below.unwrap_or(Uuid::max()));
+        let found = history::search(self.pool, self.tenant, &hashes, below, place.rows()).await;
+        let (records, next) = cursor::page(found.map_err(Problem::database)?, place, |record| record.id.0);
         let mut messages = Vec::with_capacity(records.len());
         for record in &records {
             // A hash of 128 bits does not meet another's by chance; what the entry says is what counts all the same.
@@ -127,7 +140,10 @@ impl Search<'_> {
     }
 }
 
-/// Find the received messages from one number, newest first
+/// Find the received messages from one sender, newest first
+///
+/// A number is found in whichever form the network wrote it: international with or without a plus, or national to the account's country.
+/// A sender that is no number is found as it is written, in capitals or not.
 ///
 /// What was received is sealed whole, so it is opened message by message: a page may hold fewer than asked for, or none, and still
 /// have a `next`. Go on until there is none.
@@ -150,18 +166,19 @@ pub async fn inbound(
 ) -> Result<Json<InboundPage>, Problem> {
     caller.may(Scope::InboundRead)?;
     let request = request.content;
-    let (number, limit, below) = (request.number(&caller)?, page_size(request.limit)?, request.below()?);
-    let found = history::inbound(&shared.pool, caller.tenant(), shared.clock.now(), below, OPENED).await;
+    let (sender, place) = (request.sender(region(&caller)?)?, request.place()?);
+    let _large = shared.large.begin().await?;
+    let found = history::inbound(&shared.pool, caller.tenant(), shared.clock.now(), place.below, OPENED).await;
     let records = found.map_err(Problem::database)?;
     let (mut messages, mut last, mut all) = (Vec::new(), None, true);
     for record in &records {
-        if messages.len() == usize::from(limit) {
+        if messages.len() == place.limit {
             all = false;
             break;
         }
         last = Some(record.id);
         let received = seal::open_inbound(&shared.keyring, caller.tenant(), record).await?;
-        if let Some(received) = received.filter(|received| is_from(received.from.reveal(), &number)) {
+        if let Some(received) = received.filter(|received| sender.wrote(received.from.reveal())) {
             messages.push(InboundMessage::new(record, received));
         }
     }
@@ -169,9 +186,35 @@ pub async fn inbound(
     Ok(Json(InboundPage { messages, next: last.filter(|_| more).map(cursor::write) }))
 }
 
-/// Upstreams write senders with and without a plus or zeros before the country code.
-fn is_from(written: &str, number: &Msisdn) -> bool {
-    written.trim().trim_start_matches('+').trim_start_matches('0') == number.digits().reveal()
+/// Digits that two forms of a number have in common at their end, whatever stands before: a look before the number is read.
+const SAME_END: usize = 4;
+
+/// Who is looked for among those that wrote.
+#[derive(Debug)]
+enum Sender {
+    /// Somebody with a number, and the country whose numbers may be written without its code.
+    Number(Msisdn, Region),
+    /// A short number or a name.
+    Other(SenderId),
+}
+
+impl Sender {
+    /// Upstreams write senders with and without a plus or zeros before the country code, and some without the code.
+    fn wrote(&self, written: &str) -> bool {
+        let written = written.trim();
+        match self {
+            Self::Number(number, region) => {
+                let digits = number.digits().reveal().as_str();
+                if written.trim_start_matches('+').trim_start_matches('0') == digits {
+                    return true;
+                }
+                let end = digits.get(digits.len().saturating_sub(SAME_END)..).unwrap_or(digits);
+                let bare: String = written.chars().filter(char::is_ascii_digit).collect();
+                bare.ends_with(end) && Msisdn::parse(written, *region).is_ok_and(|read| read == *number)
+            }
+            Self::Other(id) => written.trim_start_matches('+').to_lowercase() == id.as_str().to_lowercase(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -180,12 +223,20 @@ mod tests {
 
     #[test]
     fn a_sender_is_known_however_the_network_writes_it() {
-        let number = Msisdn::from_digits("4520123456").expect("a number");
-        for written in ["4520123456", "+4520123456", "004520123456"] {
-            assert!(is_from(written, &number), "{written}");
+        let of = |code: &str| Region::from_code(code).expect("a country");
+        let number =
+            |digits: &str, code: &str| Sender::Number(Msisdn::from_digits(digits).expect("a number"), of(code));
+        let danish = number("4520123456", "DK");
+        for written in ["4520123456", "+4520123456", "004520123456", "20123456", "20 12 34 56"] {
+            assert!(danish.wrote(written), "{written}");
         }
-        for other in ["20123456", "45201234567", "Budstikke", ""] {
-            assert!(!is_from(other, &number), "{other}");
+        for other in ["20123457", "45201234567", "Budstikke", "", "3456"] {
+            assert!(!danish.wrote(other), "{other}");
         }
+        assert!(number("4915112345678", "DE").wrote("015112345678"), "with the zero of its country");
+        assert!(!number("4520123456", "SE").wrote("20123456"), "national to another country");
+        let name = Sender::Other(SenderId::parse("Sølyst").expect("a name"));
+        assert!(name.wrote("SØLYST ") && !name.wrote("Sølyst 2"));
+        assert!(Sender::Other(SenderId::parse("1231").expect("short")).wrote("1231"));
     }
 }

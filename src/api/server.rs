@@ -1,9 +1,12 @@
 //! Connections: TLS, HTTP/1.1 and HTTP/2, as many as fit, none for ever.
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -13,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
 
 use crate::config;
 use crate::domain::Secret;
@@ -26,6 +30,25 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const STREAMS: u32 = 128;
 /// How long calls may go on after the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// The connection that a call came in on, for whoever has to end it. Who stopped reading cannot be told anything.
+#[derive(Debug, Clone, Default)]
+pub struct Line(CancellationToken);
+
+impl Line {
+    /// Ends the connection at once, with all that goes on on it.
+    pub fn cut(&self) {
+        self.0.cancel();
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Line {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
 
 /// The server's certificate and key, as they are in their directory.
 #[derive(Debug, PartialEq, Eq)]
@@ -131,8 +154,13 @@ async fn connection(
         .max_header_list_size(16 * 1024)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(error, "a connection ended");
+    let line = Line::default();
+    let service = TowerToHyperService::new(Extension(line.clone()).layer(router));
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    tokio::select! {
+        served = watcher.watch(connection) => if let Err(error) = served {
+            tracing::debug!(error, "a connection ended");
+        },
+        () = line.0.cancelled() => tracing::debug!("a connection was cut off: nothing was read of a copy"),
     }
 }

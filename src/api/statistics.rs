@@ -1,8 +1,9 @@
 //! `GET /v1/statistics`, a tenant's own figures (M4); `GET /v1/owner/statistics`, those over all tenants, in which no single
 //! tenant's use can be seen (D6).
 //!
-//! What may be shown over all tenants is decided for each day by itself, and a month is the sum of what is shown of its days. So
-//! neither two periods nor a month and its days can be set against each other to find what was hidden.
+//! What may be shown over all tenants is decided for each day by itself, once, when the day has ended, and stays; a month is the sum of
+//! what is shown of its days. So neither two periods nor a month and its days, nor two answers about one day, can be set against
+//! each other to find what was hidden.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,12 +16,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
 use super::auth::Caller;
-use super::extract::Parameters;
+use super::extract::{self, Parameters};
 use super::owner::Owner;
 use super::problem::{Problem, ReadProblems};
 use crate::domain::aggregate::{self, Shown};
 use crate::domain::{MessageState, Scope, copenhagen_day};
-use crate::store::statistics::{self as store, Group};
+use crate::store::statistics::{self as store, Group, ShownDay};
 
 /// Days of one call: as long as anything is logged.
 const MOST_DAYS: i32 = 93;
@@ -33,11 +34,11 @@ const USUAL_DAYS: i32 = 30;
 #[into_params(parameter_in = Query)]
 pub struct DaysQuery {
     /// The first day; without it, 30 days before the last.
-    #[param(value_type = Option<String>, format = Date)]
-    from: Option<Date>,
+    #[param(format = Date)]
+    from: Option<String>,
     /// The last day, included; without it, the newest there is.
-    #[param(value_type = Option<String>, format = Date)]
-    to: Option<Date>,
+    #[param(format = Date)]
+    to: Option<String>,
 }
 
 /// Which days, and how they are summed up.
@@ -46,11 +47,11 @@ pub struct DaysQuery {
 #[into_params(parameter_in = Query)]
 pub struct AllQuery {
     /// The first day; without it, 30 days before the last.
-    #[param(value_type = Option<String>, format = Date)]
-    from: Option<Date>,
+    #[param(format = Date)]
+    from: Option<String>,
     /// The last day, included: yesterday at the latest, and without it.
-    #[param(value_type = Option<String>, format = Date)]
-    to: Option<Date>,
+    #[param(format = Date)]
+    to: Option<String>,
     /// `day` or `month`.
     #[serde(default)]
     #[param(inline)]
@@ -121,7 +122,8 @@ pub async fn own(
     Parameters(query): Parameters<DaysQuery>,
 ) -> Result<Json<Statistics>, Problem> {
     caller.may(Scope::DataRead)?;
-    let (from, to) = days(query.from, query.to, copenhagen_day(shared.clock.now()))?;
+    let (from, to) = days(query.from.as_deref(), query.to.as_deref(), copenhagen_day(shared.clock.now()))?;
+    let _large = shared.large.begin().await?;
     let mut days: BTreeMap<Date, Day> = BTreeMap::new();
     if caller.has_history() {
         let states = store::states(&shared.pool, caller.tenant(), from, to).await.map_err(Problem::database)?;
@@ -141,7 +143,7 @@ pub struct GroupFigures {
     /// The route, `namespace/name`; absent: never submitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<String>,
-    /// The state they are in now.
+    /// The state they were in when the day was counted.
     state: String,
     /// How many.
     #[serde(flatten)]
@@ -174,7 +176,8 @@ pub struct SharedStatistics {
 
 /// Read figures over all tenants
 ///
-/// Every figure is of several tenants. A month is the sum of what is shown of its days.
+/// Every figure is of several tenants. A day is counted once, when it has ended, and its figures stay as they are; a month is the sum
+/// of what is shown of its days.
 #[utoipa::path(
     get,
     path = "/v1/owner/statistics",
@@ -192,18 +195,36 @@ pub async fn all(
     _: Owner,
     Parameters(query): Parameters<AllQuery>,
 ) -> Result<Json<SharedStatistics>, Problem> {
-    let yesterday = copenhagen_day(shared.clock.now()).saturating_sub(1.day());
-    // A day that has not ended could be asked for twice, and the difference be one tenant's.
-    let (from, to) = days(query.from, query.to, yesterday)?;
-    let minimum = shared.settings.minimum_tenants;
+    let today = copenhagen_day(shared.clock.now());
+    let (from, to) = days(query.from.as_deref(), query.to.as_deref(), today.saturating_sub(1.day()))?;
+    let _large = shared.large.begin().await?;
+    let mut minimum = shared.settings.minimum_tenants;
+    let mut shown = store::shown(&shared.pool, from, to).await.map_err(Problem::database)?;
     let mut periods: BTreeMap<Date, Sum> = BTreeMap::new();
     for day in from.series(1.day()).take_while(|day| *day <= to) {
-        let parts = store::parts_of_day(&shared.pool, day).await.map_err(Problem::database)?;
+        let figures = match shown.remove(&day) {
+            Some(figures) => figures,
+            None => show(&shared, day, today).await?,
+        };
+        minimum = minimum.min(figures.minimum);
         let period = if query.by == By::Month { day.first_of_month() } else { day };
-        periods.entry(period).or_default().add(aggregate::show(parts, minimum));
+        periods.entry(period).or_default().add(figures.shown);
     }
     let periods = periods.into_iter().map(|(from, sum)| sum.shown(from)).collect();
     Ok(Json(SharedStatistics { minimum_tenants: minimum, periods }))
+}
+
+/// Counts a day that has ended for the first time, and lets the figures stand: a second count, after receipts came in, a log was erased
+/// or an account went, could be set against the first one.
+async fn show(shared: &Shared, day: Date, today: Date) -> Result<ShownDay, Problem> {
+    let minimum = shared.settings.minimum_tenants;
+    if day < today.saturating_sub(MOST_DAYS.days()) {
+        // Nothing of it is logged any more; nobody asked while it was.
+        return Ok(ShownDay { minimum, shown: aggregate::show([], minimum) });
+    }
+    let parts = store::parts_of_day(&shared.pool, day).await.map_err(Problem::database)?;
+    let counted = ShownDay { minimum, shown: aggregate::show(parts, minimum) };
+    store::let_stand(&shared.pool, day, counted).await.map_err(Problem::database)
 }
 
 /// What is shown of several days.
@@ -239,15 +260,17 @@ fn word(state: MessageState) -> String {
 }
 
 /// The first and last day, none after `newest`.
-fn days(from: Option<Date>, to: Option<Date>, newest: Date) -> Result<(Date, Date), Problem> {
+fn days(from: Option<&str>, to: Option<&str>, newest: Date) -> Result<(Date, Date), Problem> {
     let invalid = |path, code, detail: String| Err(Problem::Invalid { path, code, detail });
-    let to = to.unwrap_or(newest);
-    if to > newest {
-        return invalid("to", "day_too_late", format!("{newest} at the latest"));
+    let (from, to) = (extract::day("from", from)?, extract::day("to", to)?.unwrap_or(newest));
+    for (path, day) in [("from", from), ("to", Some(to))] {
+        if day.is_some_and(|day| day > newest) {
+            return invalid(path, "day_too_late", format!("{newest} at the latest"));
+        }
     }
     let from = from.unwrap_or_else(|| to.saturating_sub((USUAL_DAYS - 1).days()));
     if from > to {
-        return invalid("from", "days_reversed", "write a `from` on or before `to`".to_owned());
+        return Err(extract::reversed("from", "to"));
     }
     if to.saturating_sub((MOST_DAYS - 1).days()) > from {
         return invalid("from", "too_many_days", format!("{MOST_DAYS} days at most in one call"));
@@ -265,8 +288,14 @@ mod tests {
     fn days_are_bounded() {
         let newest = date(2026, 5, 31);
         assert_eq!(days(None, None, newest).ok(), Some((date(2026, 5, 2), newest)));
-        assert_eq!(days(Some(date(2026, 2, 28)), None, newest).ok(), Some((date(2026, 2, 28), newest)), "93 days");
-        for (from, to) in [(date(2026, 2, 27), newest), (newest, date(2026, 5, 30)), (newest, date(2026, 6, 1))] {
+        assert_eq!(days(Some("2026-02-28"), None, newest).ok(), Some((date(2026, 2, 28), newest)), "93 days");
+        for (from, to) in [
+            ("2026-02-27", "2026-05-31"),
+            ("2026-05-31", "2026-05-30"),
+            ("2026-05-31", "2026-06-01"),
+            ("2026-05-32", "2026-05-31"),
+            ("2000-01-01", "1999-12-31"),
+        ] {
             assert!(days(Some(from), Some(to), newest).is_err(), "{from} to {to}");
         }
     }

@@ -63,7 +63,7 @@ pub struct RetentionPolicySpec {
     pub backups: BackupRetention,
     /// Where personal data is, and what the owner declares of it (D8).
     pub hosting: Hosting,
-    /// The owner's word that log entries accepted before this day may be erased now, given with a shortened policy.
+    /// The owner's word that log entries and copies of mail from before this day may be erased now, given with a shortened policy.
     /// Without it the operator tells what would be erased and waits a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erase_confirmed_before: Option<Day>,

@@ -6,6 +6,7 @@ use jiff_sqlx::{Date as SqlDate, Timestamp as SqlTimestamp, ToSqlx as _};
 
 use super::{Class, Error, Keyring};
 use crate::domain::TenantId;
+use crate::domain::period::queue_days;
 use crate::store::backups::{self, Copies};
 
 /// Keys of one class and date that were destroyed.
@@ -19,6 +20,19 @@ pub struct Destroyed {
     pub keys: i64,
     /// Of how many tenants.
     pub tenants: i64,
+}
+
+/// A key whose date has not come, though what it was made for is kept no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlived {
+    /// Whose.
+    pub tenant: TenantId,
+    /// As [`Class::as_str`] says it.
+    pub class: String,
+    /// Its name.
+    pub name: String,
+    /// The day at whose start it would have had to be gone.
+    pub due: Date,
 }
 
 /// How long the keyring's write-ahead log may hold what is destroyed.
@@ -53,6 +67,64 @@ impl Keyring {
             tenants: row.tenants,
         });
         Ok(went.collect())
+    }
+
+    /// Keys of days gone by that were made for a longer log than the tenant's is now, which is kept so many days: what is sealed with
+    /// them is kept no longer.
+    ///
+    /// # Errors
+    /// When the keyring does not answer.
+    pub async fn outlived(&self, kept: &[(TenantId, u32)], today: Date) -> Result<Vec<Outlived>, Error> {
+        let days = |days: u32| i32::try_from(days).unwrap_or(i32::MAX);
+        let tenants: Vec<i64> = kept.iter().map(|(tenant, _)| tenant.0).collect();
+        let logs: Vec<i32> = kept.iter().map(|(_, kept)| days(*kept)).collect();
+        let queues: Vec<i32> = kept.iter().map(|(_, kept)| days(queue_days(*kept))).collect();
+        let rows = sqlx::query!(
+            r#"select k.tenant_id, k.class, k.name, k.usable_from + d.days as "due!: SqlDate"
+               from unnest($1::bigint[], $2::integer[], $3::integer[]) as o (tenant_id, log, queue)
+               join keyring.key k using (tenant_id)
+               cross join lateral (
+                   select case k.class when 'log' then o.log when 'inbound' then greatest(o.log, 1) else o.queue end
+               ) as d (days)
+               where k.gone_on > $4 and k.usable_from < $4 and k.usable_from + d.days <= $4"#,
+            &tenants,
+            &logs,
+            &queues,
+            today.to_sqlx() as SqlDate
+        );
+        let rows = rows.fetch_all(&self.pool).await.map_err(Error::LookUp)?;
+        let outlived = rows.into_iter().map(|row| Outlived {
+            tenant: TenantId(row.tenant_id),
+            class: row.class,
+            name: row.name,
+            due: row.due.to_jiff(),
+        });
+        Ok(outlived.collect())
+    }
+
+    /// Destroys these. [`Keyring::destroy`] says what went.
+    ///
+    /// # Errors
+    /// When the keyring does not answer; nothing is destroyed then.
+    pub async fn destroy_outlived(&self, outlived: &[Outlived]) -> Result<(), Error> {
+        if outlived.is_empty() {
+            return Ok(());
+        }
+        let tenants: Vec<i64> = outlived.iter().map(|key| key.tenant.0).collect();
+        let classes: Vec<&str> = outlived.iter().map(|key| &*key.class).collect();
+        let names: Vec<&str> = outlived.iter().map(|key| &*key.name).collect();
+        let dues: Vec<SqlDate> = outlived.iter().map(|key| key.due.to_sqlx()).collect();
+        sqlx::query!(
+            "select keyring.destroy_outlived($1, $2, $3, $4)",
+            &tenants,
+            &classes as &[&str],
+            &names as &[&str],
+            &dues as &[SqlDate]
+        )
+        .execute(&self.pool)
+        .await
+        .map(|_| ())
+        .map_err(Error::Destroy)
     }
 
     /// The journal has it.

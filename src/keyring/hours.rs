@@ -59,11 +59,11 @@ impl Keyring {
         }
         let wanted = Wanted::of(&present(&mut *transaction, tenant, this).await.map_err(Error::LookUp)?, this, lives);
         withdraw(&mut *transaction, tenant, &wanted.unused).await.map_err(Error::Store)?;
-        let restores = sql::restores(&mut transaction).await.map_err(Error::Store)?;
+        let after = sql::made(&mut transaction, tenant).await.map_err(Error::Store)?;
         let mut made = Vec::new();
         for hour in &wanted.missing {
             let (hour, gone_at) = (*hour, hour.plus(lives));
-            let name = sql::name(class, gone_at, hour, restores);
+            let name = sql::name(class, gone_at, hour, after);
             let wrapped = wrapping.wrap(tenant, class, &name, &fresh()?).map_err(|_| Error::Make)?;
             made.push(NewKey { hour, gone_at, name, wrapped });
         }
@@ -78,14 +78,15 @@ impl Keyring {
     /// The key that copies of mail made at `at` are sealed with.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`] where nothing of mail is kept, or the operator did not make it; else when the keyring does not answer.
+    /// [`Error::KeyMissing`] where nothing of mail is kept, or the operator did not make it, [`Error::NotSafe`] while it is on one
+    /// machine alone; else when the keyring does not answer.
     pub async fn mail_key(&self, tenant: TenantId, at: Timestamp) -> Result<Arc<MailKey>, Error> {
         let (hour, class) = (Hour::of(at), Class::Mail);
         if let Some(key) = self.mail_by_hour.get(&(tenant, hour)) {
             return Ok(key);
         }
         let stored = of_hour(&self.pool, tenant, hour).await.map_err(Error::LookUp)?;
-        let (name, bytes) = self.unwrap(tenant, class, stored).await?;
+        let (name, bytes) = self.unwrap_safe(tenant, class, stored).await?;
         let key = MailKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?;
         Ok(self.mail_by_hour.put((tenant, hour), Arc::new(key)))
     }
@@ -120,7 +121,20 @@ impl Keyring {
     /// # Errors
     /// When the keyring does not answer; nothing is destroyed then.
     pub async fn erase_mail(&self, tenant: TenantId) -> Result<i64, Error> {
-        let erased = sqlx::query_scalar!(r#"select keyring.erase_hour_keys($1) as "erased!""#, tenant.0);
+        let erased = sqlx::query_scalar!(r#"select keyring.erase_hour_keys($1, 'infinity') as "erased!""#, tenant.0);
+        erased.fetch_one(&self.pool).await.map_err(Error::Destroy)
+    }
+
+    /// Destroys a tenant's keys for copies of mail that were made before the hour `before`, ahead of their time. How many.
+    ///
+    /// # Errors
+    /// When the keyring does not answer; nothing is destroyed then.
+    pub async fn erase_mail_before(&self, tenant: TenantId, before: Hour) -> Result<i64, Error> {
+        let erased = sqlx::query_scalar!(
+            r#"select keyring.erase_hour_keys($1, $2) as "erased!""#,
+            tenant.0,
+            at(before) as SqlTimestamp
+        );
         erased.fetch_one(&self.pool).await.map_err(Error::Destroy)
     }
 
@@ -217,8 +231,8 @@ async fn insert(db: impl PgExecutor<'_>, tenant: TenantId, keys: &[NewKey]) -> s
     let names: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
     let wrapped: Vec<&[u8]> = keys.iter().map(|key| &*key.wrapped).collect();
     sqlx::query!(
-        "insert into keyring.hour_key (tenant_id, usable_from, gone_at, name, wrapped)
-         select $1, * from unnest($2::timestamptz[], $3::timestamptz[], $4::text[], $5::bytea[])",
+        "insert into keyring.hour_key (tenant_id, usable_from, gone_at, name, wrapped, created_at)
+         select $1, *, clock_timestamp() from unnest($2::timestamptz[], $3::timestamptz[], $4::text[], $5::bytea[])",
         tenant.0,
         &hours as &[SqlTimestamp],
         &gone as &[SqlTimestamp],
@@ -234,7 +248,7 @@ async fn of_hour(db: impl PgExecutor<'_>, tenant: TenantId, hour: Hour) -> sqlx:
     let row = sqlx::query_as!(
         Row,
         r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, k.created_at < keyring.safe_until() as "safe!"
-           from keyring.hour_key k join keyring.wrapping_key w using (tenant_id) where tenant_id = $1 and usable_from = $2"#,
+           from keyring.wrapping_key w join keyring.hour_key k using (tenant_id) where tenant_id = $1 and usable_from = $2"#,
         tenant.0,
         at(hour) as SqlTimestamp
     );
@@ -244,8 +258,8 @@ async fn of_hour(db: impl PgExecutor<'_>, tenant: TenantId, hour: Hour) -> sqlx:
 pub(super) async fn named(db: impl PgExecutor<'_>, tenant: TenantId, name: &str) -> sqlx::Result<Option<Stored>> {
     let row = sqlx::query_as!(
         Row,
-        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.hour_key k
-           join keyring.wrapping_key w using (tenant_id) where tenant_id = $1 and name = $2"#,
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.wrapping_key w
+           join keyring.hour_key k using (tenant_id) where tenant_id = $1 and name = $2"#,
         tenant.0,
         name
     );

@@ -5,16 +5,18 @@ use jiff_sqlx::{Date as SqlDate, Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::PgPool;
 
 use super::{Class, Error, Keyring};
-use crate::domain::TenantId;
-use crate::store::installation::{Erasure, Mark, Needed};
+use crate::store::installation::{Erasure, ErasureRow, Mark, Needed};
+
+/// In place of a class: the account as a whole.
+const ACCOUNT: &str = "account";
 
 /// How the keyring stands.
 #[derive(Debug, Clone)]
 pub struct Standing {
     /// The server and its timeline are those that nobody doubts.
     pub confirmed: bool,
-    /// When the server's first process started.
-    pub started: Timestamp,
+    /// Since when the server has all that is committed: its start, or when it began to follow.
+    pub since: Timestamp,
     /// Its own commits wait for a standby.
     pub synchronous: bool,
     /// The data's mark, as it was told last.
@@ -28,14 +30,14 @@ impl Keyring {
     /// When the keyring does not answer.
     pub async fn standing(&self) -> Result<Standing, Error> {
         let row = sqlx::query!(
-            r#"select history = keyring.server_history() as "confirmed!", pg_postmaster_start_time() as "started!: SqlTimestamp",
+            r#"select history = keyring.server_history() as "confirmed!", keyring.server_since() as "since!: SqlTimestamp",
                       synchronous, n, at as "at: SqlTimestamp", accepted, entry, hash, data_synchronous
                from keyring.mark"#
         );
         let row = row.fetch_one(&self.pool).await.map_err(Error::LookUp)?;
         Ok(Standing {
             confirmed: row.confirmed,
-            started: row.started.to_jiff(),
+            since: row.since.to_jiff(),
             synchronous: row.synchronous,
             mark: Mark {
                 n: row.n,
@@ -95,18 +97,12 @@ impl Keyring {
     /// # Errors
     /// When the keyring does not answer.
     pub async fn erasures(&self) -> Result<Vec<Erasure>, Error> {
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            ErasureRow,
             r#"select tenant_id, class, before as "before: SqlDate", at as "at: SqlTimestamp" from keyring.erasure
                order by at, tenant_id"#
         );
-        let rows = rows.fetch_all(&self.pool).await.map_err(Error::LookUp)?;
-        let erasures = rows.into_iter().map(|row| Erasure {
-            tenant: TenantId(row.tenant_id),
-            class: row.class,
-            before: row.before.to_jiff(),
-            at: row.at.to_jiff(),
-        });
-        Ok(erasures.collect())
+        Ok(rows.fetch_all(&self.pool).await.map_err(Error::LookUp)?.into_iter().map(Erasure::from).collect())
     }
 
     /// Notes one that the data instance has.
@@ -127,14 +123,22 @@ impl Keyring {
         .map_err(Error::Destroy)
     }
 
-    /// Destroys the keys of it once more. How many.
+    /// Destroys the keys of it once more. How many. One of a class that a newer version has noted is left to that version: all
+    /// keys of a tenant go only where its account was erased.
     ///
     /// # Errors
     /// When the keyring says no; nothing is destroyed then.
     pub async fn erase_again(&self, erasure: &Erasure) -> Result<i64, Error> {
         match Class::of(&erasure.class) {
             Some(class) => self.erase(erasure.tenant, class, erasure.before).await,
-            None => self.forget(erasure.tenant).await,
+            None if erasure.class == ACCOUNT => self.forget(erasure.tenant).await,
+            None => {
+                tracing::warn!(
+                    class = erasure.class,
+                    "what was erased of a class unknown to this version is left alone"
+                );
+                Ok(0)
+            }
         }
     }
 }

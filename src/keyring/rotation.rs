@@ -51,14 +51,26 @@ impl Keyring {
         for row in rows.fetch_all(&self.pool).await.map_err(Error::LookUp)? {
             moved += u64::from(self.move_one(row).await?);
         }
+        let behind = self.behind_of(&current).await?;
+        let finished = behind == 0 && self.finish(&current).await?;
+        Ok(Rewrapped { current, moved, behind, finished })
+    }
+
+    /// How many rows are not under the current key-encryption key, whether or not they can be moved.
+    ///
+    /// # Errors
+    /// When the keyring or the key-encryption key does not answer.
+    pub async fn behind(&self) -> Result<i64, Error> {
+        self.behind_of(&self.kek.current().map_err(Error::Kek)?).await
+    }
+
+    async fn behind_of(&self, current: &str) -> Result<i64, Error> {
         let behind = sqlx::query_scalar!(
             r#"select (select count(*) from keyring.wrapping_key where kek <> $1)
                     + (select count(*) from keyring.route_key where kek <> $1) as "behind!""#,
             current
         );
-        let behind = behind.fetch_one(&self.pool).await.map_err(Error::LookUp)?;
-        let finished = behind == 0 && self.finish(&current).await?;
-        Ok(Rewrapped { current, moved, behind, finished })
+        behind.fetch_one(&self.pool).await.map_err(Error::LookUp)
     }
 
     async fn move_one(&self, row: Behind) -> Result<bool, Error> {

@@ -12,6 +12,9 @@ use super::{Class, Error, PublicDay, fresh};
 use crate::domain::period::{gone_on, queue_days};
 use crate::domain::{RouteId, TenantId};
 
+// Whoever reads several tables comes to them in the order of `forget_tenant`, the wrapping keys first: in another one the two might
+// wait for each other.
+
 /// A key as it is stored, with the wrapping key that it is under at that moment.
 pub(super) struct Stored {
     pub(super) name: String,
@@ -90,14 +93,9 @@ pub(super) struct NewKey {
 
 impl NewKey {
     /// A fresh key, wrapped.
-    pub(super) fn make(
-        tenant: TenantId,
-        missing: &Missing,
-        wrapping: &WrappingKey,
-        restores: i32,
-    ) -> Result<Self, Error> {
+    pub(super) fn make(tenant: TenantId, missing: &Missing, wrapping: &WrappingKey, made: Made) -> Result<Self, Error> {
         let Missing { class, day: usable_from, gone_on, .. } = *missing;
-        let name = name(class, gone_on, usable_from, restores);
+        let name = name(class, gone_on, usable_from, made);
         let bytes = fresh()?;
         let public = match class {
             Class::Inbound => {
@@ -128,16 +126,36 @@ pub(super) async fn lock(db: &mut PgConnection, tenant: TenantId) -> sqlx::Resul
     sqlx::query!("select pg_advisory_xact_lock_shared(hashtext('keyring.make'))").execute(db).await.map(|_| ())
 }
 
-/// What a key is called: first when it must be gone, last how often the keyring was restored, where it was. So a name is never
-/// given twice, also where a key was lost.
-pub(super) fn name(class: Class, gone: impl Display, from: impl Display, restores: i32) -> String {
-    let name = format!("{}/{gone}/{from}", class.as_str());
-    if restores > 0 { format!("{name}/{restores}") } else { name }
+/// After what a tenant's keys are made now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Made {
+    /// How often the keyring was restored.
+    pub(super) restores: i32,
+    /// How often keys of the tenant were erased ahead of their date.
+    pub(super) renewals: i32,
 }
 
-/// How often the keyring was restored.
-pub(super) async fn restores(db: &mut PgConnection) -> sqlx::Result<i32> {
-    sqlx::query_scalar!(r#"select keyring.restores() as "restores!""#).fetch_one(db).await
+/// What a key is called: first when it must be gone, last how often the keyring was restored and keys of the tenant were erased,
+/// where either was. So a name is never given twice, also where a key was lost or erased, and what is sealed is bound to it.
+pub(super) fn name(class: Class, gone: impl Display, from: impl Display, made: Made) -> String {
+    let name = format!("{}/{gone}/{from}", class.as_str());
+    match made {
+        Made { restores: 0, renewals: 0 } => name,
+        Made { restores, renewals: 0 } => format!("{name}/{restores}"),
+        Made { restores, renewals } => format!("{name}/{restores}-{renewals}"),
+    }
+}
+
+/// After what the tenant's keys are made now. Under the tenant's lock, so that none is erased meanwhile.
+pub(super) async fn made(db: &mut PgConnection, tenant: TenantId) -> sqlx::Result<Made> {
+    sqlx::query_as!(
+        Made,
+        r#"select keyring.restores() as "restores!",
+             coalesce((select times from keyring.renewal where tenant_id = $1), 0) as "renewals!""#,
+        tenant.0
+    )
+    .fetch_one(db)
+    .await
 }
 
 pub(super) async fn wrapping(db: impl PgExecutor<'_>, tenant: TenantId) -> sqlx::Result<Option<Wrapped>> {
@@ -180,9 +198,10 @@ pub(super) async fn insert_route_key(db: &PgPool, route: RouteId, made: &Wrapped
 
 pub(super) async fn present(db: impl PgExecutor<'_>, tenant: TenantId, from: Date, to: Date) -> sqlx::Result<Present> {
     let rows = sqlx::query!(
-        r#"select class as "class!", usable_from as "day?: SqlDate", gone_on as "gone_on?: SqlDate" from keyring.key
-           where tenant_id = $1 and usable_from between $2 and $3
-           union all select class, null, null from keyring.lasting_key where tenant_id = $1"#,
+        r#"select class as "class!", null::date as "day?: SqlDate", null::date as "gone_on?: SqlDate"
+           from keyring.lasting_key where tenant_id = $1
+           union all select class, usable_from, gone_on from keyring.key
+           where tenant_id = $1 and usable_from between $2 and $3"#,
         tenant.0,
         from.to_sqlx() as SqlDate,
         to.to_sqlx() as SqlDate
@@ -292,8 +311,8 @@ pub(super) async fn lasting_of(
 ) -> sqlx::Result<Option<Stored>> {
     let row = sqlx::query_as!(
         Row,
-        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.lasting_key k
-           join keyring.wrapping_key w using (tenant_id) where tenant_id = $1 and class = $2"#,
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.wrapping_key w
+           join keyring.lasting_key k using (tenant_id) where tenant_id = $1 and class = $2"#,
         tenant.0,
         class.as_str()
     );
@@ -308,8 +327,8 @@ pub(super) async fn living(
 ) -> sqlx::Result<Vec<Stored>> {
     let rows = sqlx::query_as!(
         Row,
-        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.key k
-           join keyring.wrapping_key w using (tenant_id)
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.wrapping_key w
+           join keyring.key k using (tenant_id)
            where tenant_id = $1 and class = $2 and gone_on > $3 order by usable_from desc"#,
         tenant.0,
         class.as_str(),
@@ -326,7 +345,7 @@ pub(super) async fn before(
 ) -> sqlx::Result<Vec<(Date, Stored)>> {
     let rows = sqlx::query!(
         r#"select k.usable_from as "day: SqlDate", k.name, k.wrapped, w.wrapped as wrapping, w.kek
-           from keyring.key k join keyring.wrapping_key w using (tenant_id)
+           from keyring.wrapping_key w join keyring.key k using (tenant_id)
            where tenant_id = $1 and class = $2 and usable_from < $3 order by usable_from"#,
         tenant.0,
         class.as_str(),
@@ -348,7 +367,7 @@ pub(super) async fn of_day(
     let row = sqlx::query_as!(
         Row,
         r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, k.created_at < keyring.safe_until() as "safe!"
-           from keyring.key k join keyring.wrapping_key w using (tenant_id)
+           from keyring.wrapping_key w join keyring.key k using (tenant_id)
            where tenant_id = $1 and class = $2 and usable_from = $3"#,
         tenant.0,
         class.as_str(),
@@ -365,8 +384,8 @@ pub(super) async fn named(
 ) -> sqlx::Result<Option<Stored>> {
     let row = sqlx::query_as!(
         Row,
-        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.key k
-           join keyring.wrapping_key w using (tenant_id) where tenant_id = $1 and class = $2 and name = $3"#,
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.wrapping_key w
+           join keyring.key k using (tenant_id) where tenant_id = $1 and class = $2 and name = $3"#,
         tenant.0,
         class.as_str(),
         name

@@ -45,6 +45,8 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
                     tracing::warn!(days = run.caught_up, "days without a run were caught up");
                 }
                 context.metrics.retention_ran.set(run.at.as_second());
+                context.metrics.retention_waiting.set(run.waiting);
+                context.metrics.retention_waiting_kept.set(run.waiting_kept);
                 context.retention.send_replace(Last { run: Some(run), failed: None });
             }
             Err(error) => {

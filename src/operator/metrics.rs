@@ -41,11 +41,16 @@ pub(super) struct Metrics {
     synced: Family<Namespace, Gauge>,
     backup_newest: Family<Instance, Gauge>,
     backup_oldest: Family<Instance, Gauge>,
+    backup_failed: Family<Instance, Gauge>,
     standby_missing: Family<Instance, Gauge>,
     /// 1 on the leader.
     pub(super) leading: Gauge,
     /// When what had to be gone was gone last, Unix seconds.
     pub(super) retention_ran: Gauge,
+    /// Messages that still wait although their key must go tomorrow.
+    pub(super) retention_waiting: Gauge,
+    /// Messages under keys that would be gone as their log is, were it not for them.
+    pub(super) retention_waiting_kept: Gauge,
     /// Keys that are not under the current key-encryption key yet.
     pub(super) kek_behind: Gauge,
     /// 1 while nothing is destroyed, since no clock can be trusted.
@@ -66,9 +71,12 @@ impl Default for Metrics {
             synced: Family::default(),
             backup_newest: Family::default(),
             backup_oldest: Family::default(),
+            backup_failed: Family::default(),
             standby_missing: Family::default(),
             leading: Gauge::default(),
             retention_ran: Gauge::default(),
+            retention_waiting: Gauge::default(),
+            retention_waiting_kept: Gauge::default(),
             kek_behind: Gauge::default(),
             retention_held: Gauge::default(),
             sending_closed: Gauge::default(),
@@ -103,6 +111,11 @@ impl Metrics {
             self.backup_oldest.clone(),
         );
         registry.register(
+            "backup_failed",
+            "1 while something failed in the newest round of an embedded instance's backups, archiving of its log included",
+            self.backup_failed.clone(),
+        );
+        registry.register(
             "standby_missing",
             "1 while commits wait for a standby that does not stream, or has not replayed what was destroyed",
             self.standby_missing.clone(),
@@ -112,6 +125,16 @@ impl Metrics {
             "retention_run_timestamp_seconds",
             "When all that had to be gone was gone last; 0 where this operator does not lead. Alert when it is an hour old",
             self.retention_ran.clone(),
+        );
+        registry.register(
+            "retention_waiting",
+            "Messages in a flight that nobody has ended although their key must go tomorrow: they end as of unknown fate with it",
+            self.retention_waiting.clone(),
+        );
+        registry.register(
+            "retention_waiting_kept",
+            "Messages that wait (scheduled or held) under keys that would be gone as their log is, were it not for them",
+            self.retention_waiting_kept.clone(),
         );
         registry.register(
             "kek_behind",
@@ -148,6 +171,7 @@ impl Metrics {
         let missing = matches!(copies.standby, Standby::Away | Standby::Behind);
         self.standby_missing.get_or_create(&label).set(i64::from(missing));
         let Some(report) = &copies.report else { return };
+        self.backup_failed.get_or_create(&label).set(i64::from(!report.failure.is_empty()));
         let newest = report.newest.map_or(0, jiff::Timestamp::as_second);
         self.backup_newest.get_or_create(&label).set(newest);
         match report.oldest {

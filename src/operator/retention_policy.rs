@@ -16,7 +16,7 @@ use crate::domain::TenantId;
 use kube::ResourceExt as _;
 
 use self::proof::Proof;
-pub(super) use self::validate::{log_days, mail_hours, validate};
+pub(super) use self::validate::{kept_mail_hours, log_days, mail_hours, validate};
 
 /// How often it is looked whether it is still kept.
 const AGAIN: Duration = Duration::from_secs(60);

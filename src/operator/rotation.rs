@@ -32,8 +32,12 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
 
 async fn once(context: &Context) -> Result<(), Error> {
     loop {
-        let done = context.keyring.rewrap(BATCH).await?;
-        context.metrics.kek_behind.set(done.behind);
+        let done = context.keyring.rewrap(BATCH).await;
+        // One that cannot be moved is behind too.
+        if let Ok(behind) = context.keyring.behind().await {
+            context.metrics.kek_behind.set(behind);
+        }
+        let done = done?;
         let (kek, moved, behind) = (&done.current, done.moved, done.behind);
         if moved > 0 {
             tracing::info!(kek, moved, behind, "moved keys under the current key-encryption key");

@@ -50,6 +50,9 @@ impl Controlled for SmsRoute {
         let name = self.name_any();
         let found = dereference::dereference(scope, self).await?;
         let route = routes::ensure(&scope.context.pool, &scope.world.namespace, &name).await.map_err(Failure::Route)?;
+        let processor = serde_json::to_value(&self.spec.processor)
+            .map_err(|source| Failure::Serialize { what: "the processor", source })?;
+        routes::note_processor(&scope.context.pool, route, &processor).await.map_err(Failure::Route)?;
         let verdict = validate::validate(&self.spec, &found);
         if let Some(credentials) = found.credentials.usable() {
             provision(scope, self, route, &found, credentials).await?;

@@ -31,6 +31,8 @@ use crate::store::accounts::{self, Identity, Written};
 
 /// Between two looks at keys that are not in the archive yet.
 const UNTIL_SAFE: Duration = Duration::from_secs(2);
+/// Until the watch has brought that what another account has left is emptied.
+const UNTIL_EMPTY: Duration = Duration::from_secs(1);
 
 impl Controlled for Tenant {
     async fn reconcile(&self, scope: &Scope) -> Result<Duration, Failure> {
@@ -52,6 +54,11 @@ impl Tenant {
                 return stall(scope, self, Taken::Erased).await;
             }
         };
+        if provision::left_by_another(scope, self, tenant) {
+            // What an erased account of this name has left opens nothing of this one.
+            provision::empty(scope, self).await?;
+            return Ok(UNTIL_EMPTY);
+        }
         let today = copenhagen_day(scope.context.clock.now());
         // At once, whatever cannot be read, reached or made.
         if let Some((code, reason)) = validate::closed_by_spec(&self.spec, today) {
@@ -79,6 +86,7 @@ impl Tenant {
             }
             provision::mail_keys(scope, self, tenant, &found).await?;
             provision::keep(scope, tenant, wanted, judgement.erased_on, today).await?;
+            provision::keep_mail(scope, self, tenant, &found).await?;
             wait = wait.min(provision::sender(scope, self, tenant, &found, &judgement).await?);
         } else if let Some((code, reason)) = &judgement.closed {
             account::close(scope, self, tenant, code, reason).await?;

@@ -26,7 +26,8 @@ enum Command {
     /// Open sending again. What was accepted since the restore is sent in any case.
     Release {
         /// What becomes of the messages that were restored with the queue. `send`: all are sent, those that were sent after the
-        /// backup once more. `fail`: none is sent; those that were not sent after the backup are lost.
+        /// backup once more. `fail`: none is sent; those that were not sent after the backup are lost. Where the keyring alone
+        /// was restored there are none.
         #[arg(long, value_enum)]
         queued: Queued,
     },
@@ -83,13 +84,15 @@ pub async fn tell(data: &PgPool, keys: &PgPool) -> Result<String, Error> {
         });
     };
     let mut text = format!("sending is closed since {since:.0} (epoch {})\n", stands.epoch);
-    for restore in installation::unreleased(data).await? {
+    let restores = installation::unreleased(data).await?;
+    for restore in &restores {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{}", lost(&restore));
+        let _ = writeln!(text, "{}", lost(restore));
     }
     let waiting = installation::waiting(data).await?;
     let unreadable = unreadable(data, keys).await?;
-    text.push_str(&waits(waiting, unreadable.iter().map(|lost| lost.messages).sum()));
+    let queue_restored = restores.iter().any(|restore| restore.what != "keyring");
+    text.push_str(&waits(waiting, queue_restored, unreadable.iter().map(|lost| lost.messages).sum()));
     text.push_str(if stands.erased_again {
         "what was erased before is erased again\nto open sending: budstikke restored release --queued send|fail"
     } else {
@@ -142,9 +145,15 @@ fn lost(restore: &Restore) -> String {
     format!("epoch {epoch}, found at {found_at:.0}: {which}, {between}")
 }
 
-fn waits(Waiting { before, in_flight, since }: Waiting, unreadable: i64) -> String {
+fn waits(Waiting { before, in_flight, since }: Waiting, queue_restored: bool, unreadable: i64) -> String {
+    let which = if queue_restored {
+        format!("{before} messages wait that were accepted before the restore, and {since} accepted since")
+    } else {
+        // Whichever word releases it: none of them may have been sent without being known.
+        format!("{since} messages wait in the queue, which was not restored: they are sent in any case")
+    };
     format!(
-        "{before} messages wait that were accepted before the restore, and {since} accepted since; of all these a sender had begun \
-         to submit {in_flight}, and {unreadable} cannot be read any more, since their keys are lost: these are ended in any case\n"
+        "{which}; of all these a sender had begun to submit {in_flight}, and {unreadable} cannot be read any more, since their keys \
+         are lost: these are ended in any case\n"
     )
 }

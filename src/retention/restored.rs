@@ -25,11 +25,11 @@ enum Fate {
 
 impl Fate {
     /// `mark` is the newest that there is of it.
-    fn of(behind: bool, confirmed: bool, started: Timestamp, synchronous: bool, mark: &Mark) -> Self {
+    fn of(behind: bool, confirmed: bool, since: Timestamp, synchronous: bool, mark: &Mark) -> Self {
         match (behind, confirmed) {
             (true, _) => Self::Restored,
             (false, true) => Self::Same,
-            (false, false) if synchronous && started < mark.at => Self::TakenOver,
+            (false, false) if synchronous && since < mark.at => Self::TakenOver,
             (false, false) => Self::Restored,
         }
     }
@@ -39,9 +39,9 @@ impl Fate {
 fn fates(data: &Installation, keyring: &Standing) -> (Fate, Fate) {
     let newest = if data.mark.n > keyring.mark.n { &data.mark } else { &keyring.mark };
     let behind = data.mark.n < keyring.mark.n;
-    let of_data = Fate::of(behind, data.confirmed, data.started, keyring.mark.synchronous, newest);
+    let of_data = Fate::of(behind, data.confirmed, data.since, keyring.mark.synchronous, newest);
     let behind = keyring.mark.n < data.mark.n - 1;
-    let of_keyring = Fate::of(behind, keyring.confirmed, keyring.started, keyring.synchronous, newest);
+    let of_keyring = Fate::of(behind, keyring.confirmed, keyring.since, keyring.synchronous, newest);
     (of_data, of_keyring)
 }
 
@@ -169,10 +169,10 @@ mod tests {
     }
 
     fn stand(data: Mark, keyring: Mark) -> (Installation, Standing) {
-        let started = at("2026-03-01T00:00:00Z");
+        let since = at("2026-03-01T00:00:00Z");
         let data =
-            Installation { epoch: 1, confirmed: true, started, closed_since: None, erased_again: true, mark: data };
-        (data, Standing { confirmed: true, started, synchronous: true, mark: keyring })
+            Installation { epoch: 1, confirmed: true, since, closed_since: None, erased_again: true, mark: data };
+        (data, Standing { confirmed: true, since, synchronous: true, mark: keyring })
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
         keyring.mark.synchronous = false;
         assert_eq!(fates(&data, &keyring).0, Fate::Restored, "nobody waited for it");
         keyring.mark.synchronous = true;
-        data.started = at("2026-03-30T10:07:30Z");
+        data.since = at("2026-03-30T10:07:30Z");
         assert_eq!(fates(&data, &keyring).0, Fate::Restored, "it came up after the last mark");
     }
 }

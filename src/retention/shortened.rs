@@ -11,6 +11,8 @@ use crate::store::installation::{self, Erasure};
 use crate::store::retention::journal::{self, What};
 use crate::store::retention::{self as store, Gone, Kept};
 
+pub mod mail;
+
 /// How long what would go is shown.
 const SHOWN: SignedDuration = SignedDuration::from_hours(24);
 
@@ -44,13 +46,21 @@ pub fn step(before: Option<Kept>, wanted: Wanted, now: Timestamp, today: Date) -
     // The first day that is still kept.
     let first = today.saturating_sub((i64::from(wanted.days) - 1).days());
     let since = before.shortened_at.unwrap_or(now);
-    let shown = now.duration_since(since) >= SHOWN;
-    let confirmed = wanted.confirmed_before.is_some_and(|word| word >= first);
-    if wanted.opted_out || confirmed || shown {
+    if wanted.opted_out || was_shown(since, now) || covers(wanted.confirmed_before, first) {
         Step::Erase(followed, first)
     } else {
         Step::Wait(Kept { shortened_at: Some(since), ..before })
     }
+}
+
+/// What would go was shown for long enough.
+fn was_shown(since: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(since) >= SHOWN
+}
+
+/// The owner's word is for all that was accepted before this day.
+fn covers(word: Option<Date>, first: Date) -> bool {
+    word.is_some_and(|word| word >= first)
 }
 
 /// Brings what is logged already in line with what is wanted. Keys go before it is said that they need not be kept, so that a

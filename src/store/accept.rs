@@ -12,6 +12,7 @@ use jiff::civil::Date;
 use sqlx::PgPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::repeats::Repeat;
 use super::wake::Waker;
 use crate::domain::{BatchId, MessageId, MilliOre, Parts, TenantId};
 
@@ -71,42 +72,6 @@ pub struct Logged {
     pub entry: Vec<u8>,
     /// Finds the number without showing it.
     pub number_hash: [u8; 16],
-}
-
-/// What makes a call safe to repeat. Both hashes are keyed: the database cannot read a number back from them.
-#[derive(Debug, Clone)]
-pub struct Repeat {
-    /// Of the `Idempotency-Key`.
-    pub key_hash: [u8; 32],
-    /// Of the body it came with.
-    pub body_hash: [u8; 32],
-    /// What a repetition is answered; free of numbers and texts.
-    pub answer: serde_json::Value,
-}
-
-/// What an earlier call with the same key left.
-#[derive(Debug, Clone)]
-pub struct Earlier {
-    /// Of the body it came with.
-    pub body_hash: Vec<u8>,
-    /// What it was answered.
-    pub answer: serde_json::Value,
-}
-
-/// The accepted call with this `Idempotency-Key`, if there was one: what it was answered is answered again, whatever the
-/// account may do by now.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn earlier(pool: &PgPool, tenant: TenantId, key_hash: &[u8]) -> sqlx::Result<Option<Earlier>> {
-    sqlx::query_as!(
-        Earlier,
-        "select body_hash, answer from idempotency where tenant_id = $1 and key_hash = $2",
-        tenant.0,
-        key_hash
-    )
-    .fetch_optional(pool)
-    .await
 }
 
 /// What became of a call.

@@ -12,7 +12,7 @@ const BETWEEN: Duration = Duration::from_millis(200);
 /// What the loop that takes backups said last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// When the repository was looked at.
+    /// When the repository was looked through last.
     pub at: Timestamp,
     /// Of the oldest thing in it that holds data; `None`: nothing does.
     pub oldest: Option<Timestamp>,
@@ -22,8 +22,10 @@ pub struct Report {
     pub keep_seconds: i64,
     /// What the loop is set to: between two base backups, seconds.
     pub every_seconds: i64,
-    /// What failed in that round; empty: nothing.
+    /// What failed in the newest round; empty: nothing.
     pub failure: String,
+    /// Since when each round has failed; `None`: the newest has not.
+    pub failing_since: Option<Timestamp>,
 }
 
 /// What is shown of an instance's standby.
@@ -98,7 +100,7 @@ async fn row(pool: &PgPool, instance: Instance) -> Result<Option<Row>, sqlx::Err
             let row = sqlx::query_as!(
                 Row,
                 r#"select at as "at: SqlTimestamp", oldest as "oldest: SqlTimestamp", newest as "newest: SqlTimestamp",
-                     keep_seconds, every_seconds, failure from budstikke.backup_report"#
+                     keep_seconds, every_seconds, failure, failing_since as "failing_since: SqlTimestamp" from budstikke.backup_report"#
             );
             row.fetch_optional(pool).await
         }
@@ -106,7 +108,7 @@ async fn row(pool: &PgPool, instance: Instance) -> Result<Option<Row>, sqlx::Err
             let row = sqlx::query_as!(
                 Row,
                 r#"select at as "at: SqlTimestamp", oldest as "oldest: SqlTimestamp", newest as "newest: SqlTimestamp",
-                     keep_seconds, every_seconds, failure from keyring.backup_report"#
+                     keep_seconds, every_seconds, failure, failing_since as "failing_since: SqlTimestamp" from keyring.backup_report"#
             );
             row.fetch_optional(pool).await
         }
@@ -143,14 +145,16 @@ struct Row {
     keep_seconds: i64,
     every_seconds: i64,
     failure: String,
+    failing_since: Option<SqlTimestamp>,
 }
 
 impl Row {
     fn report(self) -> Report {
-        let Self { at, oldest, newest, keep_seconds, every_seconds, failure } = self;
+        let Self { at, oldest, newest, keep_seconds, every_seconds, failure, failing_since } = self;
         let at = at.to_jiff();
         let time = |time: Option<SqlTimestamp>| time.map(SqlTimestamp::to_jiff);
-        Report { at, oldest: time(oldest), newest: time(newest), keep_seconds, every_seconds, failure }
+        let (oldest, newest, failing_since) = (time(oldest), time(newest), time(failing_since));
+        Report { at, oldest, newest, keep_seconds, every_seconds, failure, failing_since }
     }
 }
 
@@ -159,4 +163,22 @@ struct State {
     streaming: bool,
     replayed: bool,
     upto: String,
+}
+
+#[cfg(test)]
+mod tests {
+    /// What both instances have of it, without their names.
+    fn alike(migration: &str, schema: &str) -> String {
+        let both = migration.split("-- As before, and").next().unwrap_or_default();
+        let both = both.split("revoke execute").next().unwrap_or_default();
+        both.replace(&format!("search_path = {schema}"), "search_path = schema").trim().to_owned()
+    }
+
+    #[test]
+    fn both_instances_keep_the_same_of_their_copies() {
+        let data = include_str!("migrations/0006_backups.sql");
+        let keyring = include_str!("../keyring/migrations/0002_backups.sql");
+        assert!(data.contains("function standby_state"));
+        assert_eq!(alike(data, "budstikke"), alike(keyring, "keyring"));
+    }
 }

@@ -2,7 +2,7 @@
 //! A test compares this with the inventory, so that no later table is forgotten.
 //!
 //! Rows are told as they stand, without what only recognises or opens something. Messages and what was received are opened
-//! by who makes the copy: they are in [`super::history`], and what still waits is [`waiting`].
+//! by who makes the copy: they are in [`super::history`], and what still waits is [`waiting`]. Copies of mail are in [`super::mail`].
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
@@ -74,12 +74,6 @@ pub async fn settings(pool: &PgPool, tenant: TenantId) -> Result<Vec<(&'static s
             rows!(
                 r#"select to_jsonb(s) || jsonb_build_object('name', r.name) as "row!"
                    from route_share s join route r using (route_id) where s.tenant_id = $1 order by r.name"#
-            ),
-        ),
-        (
-            "mailCopies",
-            rows!(
-                r#"select to_jsonb(m) - 'sealed' as "row!" from mail_copy m where tenant_id = $1 order by made_at limit 100000"#
             ),
         ),
         (

@@ -2,9 +2,10 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::repeats::{self, Claim, Claimed, Repeat};
 use crate::domain::TenantId;
 
 /// A question to the database failed.
@@ -13,6 +14,9 @@ pub enum Error {
     /// A disclosure was not recorded.
     #[error("record a disclosure: {0}")]
     Record(#[source] sqlx::Error),
+    /// The answer to the commit is missing: it may be recorded or not.
+    #[error("record a disclosure: the outcome is unknown")]
+    Commit,
     /// Disclosures were not read.
     #[error("read disclosures: {0}")]
     Read(#[source] sqlx::Error),
@@ -55,10 +59,14 @@ pub struct About {
 }
 
 /// What became of a new entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Recorded {
     /// It is stored.
     Stored,
+    /// The same call recorded it before, with this answer; nothing new is stored.
+    Repeated(serde_json::Value),
+    /// The `Idempotency-Key` was used with another body; nothing is stored.
+    KeyReused,
     /// No account of that name is there.
     NoTenant,
     /// The tenant has no such entry to correct.
@@ -67,12 +75,39 @@ pub enum Recorded {
     WouldTell,
 }
 
-/// Records a disclosure of the tenant with this namespace and name, on `today`.
+/// Records a disclosure of the tenant with this namespace and name, on `today`; once for the `repeat` of its caller, if it has one.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn record(
     pool: &PgPool,
+    tenant: (&str, &str),
+    entry: &Disclosure,
+    today: Date,
+    repeat: Option<(TenantId, &Repeat)>,
+) -> Result<Recorded, Error> {
+    let mut transaction = pool.begin().await.map_err(Error::Record)?;
+    if let Some((caller, repeat)) = repeat {
+        let claim = Claim { caller, makes: entry.id, repeat };
+        match repeats::claim(&mut transaction, &[claim]).await.map_err(Error::Record)?.pop() {
+            Some(Claimed::Repeated(answer)) => return Ok(Recorded::Repeated(answer)),
+            Some(Claimed::KeyReused) => return Ok(Recorded::KeyReused),
+            Some(Claimed::First) | None => {}
+        }
+    }
+    let recorded = store(&mut transaction, tenant, entry, today).await?;
+    // What was refused is no answer to repeat: its key goes too.
+    if recorded == Recorded::Stored {
+        transaction.commit().await.map_err(|error| match error {
+            sqlx::Error::Database(_) => Error::Record(error),
+            _ => Error::Commit,
+        })?;
+    }
+    Ok(recorded)
+}
+
+async fn store(
+    db: &mut PgConnection,
     (namespace, name): (&str, &str),
     entry: &Disclosure,
     today: Date,
@@ -82,7 +117,7 @@ pub async fn record(
         namespace,
         name
     );
-    let Some(tenant) = tenant.fetch_optional(pool).await.map_err(Error::Record)? else {
+    let Some(tenant) = tenant.fetch_optional(&mut *db).await.map_err(Error::Record)? else {
         return Ok(Recorded::NoTenant);
     };
     if let Some(corrected) = entry.corrects {
@@ -91,7 +126,7 @@ pub async fn record(
             tenant,
             corrected
         );
-        let Some(former) = former.fetch_optional(pool).await.map_err(Error::Record)? else {
+        let Some(former) = former.fetch_optional(&mut *db).await.map_err(Error::Record)? else {
             return Ok(Recorded::NothingToCorrect);
         };
         let former = secrecy(former.secret_by.as_deref(), former.secret_until.map(SqlDate::to_jiff));
@@ -116,7 +151,7 @@ pub async fn record(
         entry.secret_until.map(|day| day.to_sqlx()) as Option<SqlDate>,
         entry.corrects,
     )
-    .execute(pool)
+    .execute(db)
     .await
     .map_err(Error::Record)?;
     Ok(Recorded::Stored)

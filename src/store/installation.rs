@@ -53,8 +53,8 @@ pub struct Installation {
     pub epoch: i32,
     /// The server and its timeline are those that nobody doubts.
     pub confirmed: bool,
-    /// When the server's first process started.
-    pub started: Timestamp,
+    /// Since when the server has all that is committed: its start, or when it began to follow.
+    pub since: Timestamp,
     /// Since when sending is closed.
     pub closed_since: Option<Timestamp>,
     /// What was erased before a restore is erased again.
@@ -69,7 +69,7 @@ pub struct Installation {
 /// When the database does not answer.
 pub async fn read(pool: &PgPool) -> Result<Installation, Error> {
     let row = sqlx::query!(
-        r#"select i.epoch, i.history = server_history() as "confirmed!", pg_postmaster_start_time() as "started!: SqlTimestamp",
+        r#"select i.epoch, i.history = server_history() as "confirmed!", server_since() as "since!: SqlTimestamp",
                   i.closed_since as "closed_since: SqlTimestamp",
                   not exists (select from restore where erased_again_at is null) as "erased_again!",
                   m.n, m.at as "at: SqlTimestamp", m.accepted, m.entry, m.hash, m.synchronous
@@ -79,7 +79,7 @@ pub async fn read(pool: &PgPool) -> Result<Installation, Error> {
     Ok(Installation {
         epoch: row.epoch,
         confirmed: row.confirmed,
-        started: row.started.to_jiff(),
+        since: row.since.to_jiff(),
         closed_since: row.closed_since.map(SqlTimestamp::to_jiff),
         erased_again: row.erased_again,
         mark: Mark {
@@ -174,22 +174,30 @@ pub struct Erasure {
     pub at: Timestamp,
 }
 
+/// An [`Erasure`], as both instances have it.
+pub(crate) struct ErasureRow {
+    pub(crate) tenant_id: i64,
+    pub(crate) class: String,
+    pub(crate) before: SqlDate,
+    pub(crate) at: SqlTimestamp,
+}
+
+impl From<ErasureRow> for Erasure {
+    fn from(ErasureRow { tenant_id, class, before, at }: ErasureRow) -> Self {
+        Self { tenant: TenantId(tenant_id), class, before: before.to_jiff(), at: at.to_jiff() }
+    }
+}
+
 /// What was erased other than by its date, as the data instance has it.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn erasures(pool: &PgPool) -> Result<Vec<Erasure>, Error> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        ErasureRow,
         r#"select tenant_id, class, before as "before: SqlDate", at as "at: SqlTimestamp" from erasure order by at, tenant_id"#
     );
-    let rows = rows.fetch_all(pool).await.map_err(Error::EraseAgain)?;
-    let erasures = rows.into_iter().map(|row| Erasure {
-        tenant: TenantId(row.tenant_id),
-        class: row.class,
-        before: row.before.to_jiff(),
-        at: row.at.to_jiff(),
-    });
-    Ok(erasures.collect())
+    Ok(rows.fetch_all(pool).await.map_err(Error::EraseAgain)?.into_iter().map(Erasure::from).collect())
 }
 
 /// Notes one; one that is noted changes nothing.
@@ -294,11 +302,11 @@ pub async fn restores(pool: &PgPool) -> Result<i64, Error> {
 /// What waits for the owner's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
-    /// Messages that were restored with the queue.
+    /// Messages that were restored with the queue; none where the keyring alone was restored.
     pub before: i64,
     /// Of all that wait, those that are in a flight: a sender had begun to submit them.
     pub in_flight: i64,
-    /// Messages that were accepted since.
+    /// Messages that were accepted since, or were not restored.
     pub since: i64,
 }
 

@@ -144,16 +144,17 @@ pub async fn put(
     Ok(id)
 }
 
-/// A tenant's copies, newest first, at most so many.
+/// A tenant's copies, newest first, at most so many, below an id.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn list(pool: &PgPool, tenant: TenantId, most: i64) -> Result<Vec<Copy>, Error> {
+pub async fn list(pool: &PgPool, tenant: TenantId, below: Option<Uuid>, most: i64) -> Result<Vec<Copy>, Error> {
     let rows = sqlx::query!(
         r#"select copy_id, made_at as "made_at: SqlTimestamp", gone_at as "gone_at: SqlTimestamp", kind, direction,
              octet_length(sealed)::bigint as "bytes!"
-           from mail_copy where tenant_id = $1 order by copy_id desc limit $2"#,
+           from mail_copy where tenant_id = $1 and copy_id < $2 order by copy_id desc limit $3"#,
         tenant.0,
+        below.unwrap_or(Uuid::max()),
         most
     );
     let rows = rows.fetch_all(pool).await.map_err(Error::Read)?;

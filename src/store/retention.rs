@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use crate::domain::TenantId;
 
 pub mod journal;
+pub mod mail;
 
 /// Rows that are erased at once.
 const AT_ONCE: i32 = 5_000;
@@ -179,6 +180,36 @@ pub async fn purge(pool: &PgPool, today: Date) -> Result<Gone, Error> {
     }
 }
 
+/// Of these queue keys, how many messages wait under each.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn waiting_under(pool: &PgPool, keys: &[(TenantId, &str)]) -> Result<Vec<i64>, Error> {
+    let tenants: Vec<i64> = keys.iter().map(|(tenant, _)| tenant.0).collect();
+    let names: Vec<&str> = keys.iter().map(|(_, name)| *name).collect();
+    let waiting = sqlx::query_scalar!(
+        r#"select (select count(*) from queue q where q.tenant_id = k.tenant_id and q.queue_key = k.name) as "waiting!"
+           from unnest($1::bigint[], $2::text[]) with ordinality as k (tenant_id, name, place) order by place"#,
+        &tenants,
+        &names as &[&str]
+    );
+    waiting.fetch_all(pool).await.map_err(Error::Expire)
+}
+
+/// How many messages still wait although their key must be gone tomorrow: they are in a flight that nobody has ended.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn waiting_late(pool: &PgPool, today: Date) -> Result<i64, Error> {
+    let late = sqlx::query_scalar!(
+        r#"select count(*) as "late!" from queue
+           where queue_key ~ '^queue/[0-9]{4}-[0-9]{2}-[0-9]{2}/'
+             and split_part(queue_key, '/', 2) <= to_char($1::date + 1, 'YYYY-MM-DD')"#,
+        today.to_sqlx() as SqlDate
+    );
+    late.fetch_one(pool).await.map_err(Error::Expire)
+}
+
 /// Ends messages that wait although their key must be gone tomorrow.
 ///
 /// # Errors
@@ -218,6 +249,16 @@ pub async fn kept(pool: &PgPool, tenant: TenantId) -> Result<Option<Kept>, Error
     );
     let row = row.fetch_optional(pool).await.map_err(Error::Keep)?;
     Ok(row.map(|row| Kept { days: row.kept_days, shortened_at: row.shortened_at.map(SqlTimestamp::to_jiff) }))
+}
+
+/// For how many days what each tenant has logged already is kept, where that was ever said.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn all_kept(pool: &PgPool) -> Result<Vec<(TenantId, u32)>, Error> {
+    let rows = sqlx::query!("select tenant_id, kept_days from retention");
+    let rows = rows.fetch_all(pool).await.map_err(Error::Keep)?;
+    Ok(rows.into_iter().map(|row| (TenantId(row.tenant_id), row.kept_days.unsigned_abs())).collect())
 }
 
 /// Says for how long what a tenant has logged already is kept.

@@ -1,4 +1,5 @@
 //! Routes: an id for namespace + name, given once. Who shares a route is written with the tenants' accounts.
+use serde_json::Value;
 use sqlx::PgPool;
 
 use crate::domain::RouteId;
@@ -9,6 +10,9 @@ pub enum Error {
     /// The route got no id.
     #[error("give the route its id: {0}")]
     Ensure(#[source] sqlx::Error),
+    /// Who is behind it was not noted.
+    #[error("note who is behind the route: {0}")]
+    Note(#[source] sqlx::Error),
 }
 
 /// The route's id; the same for ever.
@@ -34,4 +38,20 @@ pub async fn ensure(pool: &PgPool, namespace: &str, name: &str) -> Result<RouteI
     .await
     .map(RouteId)
     .map_err(Error::Ensure)
+}
+
+/// Notes the company behind a route, for the privacy page (D6, D9).
+///
+/// # Errors
+/// When the database says no.
+pub async fn note_processor(pool: &PgPool, RouteId(route): RouteId, processor: &Value) -> Result<(), Error> {
+    sqlx::query!(
+        "update route set processor = $2 where route_id = $1 and processor is distinct from $2",
+        route,
+        processor
+    )
+    .execute(pool)
+    .await
+    .map(drop)
+    .map_err(Error::Note)
 }

@@ -1,10 +1,13 @@
 //! Counts of messages: of one tenant for itself (M4), and of all of them for [`crate::domain::aggregate`], which decides what may
-//! be shown (D6).
+//! be shown (D6). What was shown once of a day stays as it was.
+use std::collections::BTreeMap;
+
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
-use crate::domain::aggregate::{Figures, Part};
+use crate::domain::aggregate::{Figures, Part, Shown};
 use crate::domain::{MessageState, TenantId};
 
 /// The database did not count.
@@ -16,6 +19,12 @@ pub enum Error {
     /// What is billed.
     #[error("sum usage: {0}")]
     Usage(#[source] sqlx::Error),
+    /// What was shown of days.
+    #[error("read or keep what is shown of a day: {0}")]
+    Shown(#[source] sqlx::Error),
+    /// What was shown of a day is not as we write it.
+    #[error("read what was shown of a day: {0}")]
+    Form(#[source] serde_json::Error),
 }
 
 /// What is counted together: a route's namespace and name (none: never submitted), and the number of a state.
@@ -46,6 +55,73 @@ pub async fn parts_of_day(pool: &PgPool, day: Date) -> Result<Vec<Part<Group>>, 
             figures: Figures { messages: row.messages, parts: row.parts, amount: row.amount },
         })
         .collect())
+}
+
+/// What is shown of a day, once and for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownDay {
+    /// The least number of tenants in any figure of it.
+    pub minimum: usize,
+    /// The figures.
+    pub shown: Shown<Group>,
+}
+
+/// The same as the database keeps it.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    minimum: usize,
+    groups: Vec<(Group, Figures)>,
+    rest: Option<Figures>,
+    withheld: bool,
+}
+
+impl From<ShownDay> for Kept {
+    fn from(ShownDay { minimum, shown }: ShownDay) -> Self {
+        Self { minimum, groups: shown.groups.into_iter().collect(), rest: shown.rest, withheld: shown.withheld }
+    }
+}
+
+impl TryFrom<serde_json::Value> for ShownDay {
+    type Error = Error;
+
+    fn try_from(figures: serde_json::Value) -> Result<Self, Error> {
+        let kept: Kept = serde_json::from_value(figures).map_err(Error::Form)?;
+        let shown = Shown { groups: kept.groups.into_iter().collect(), rest: kept.rest, withheld: kept.withheld };
+        Ok(Self { minimum: kept.minimum, shown })
+    }
+}
+
+/// What was shown of the days from `from` to `to` (both included); days that nobody asked for are missing.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn shown(pool: &PgPool, from: Date, to: Date) -> Result<BTreeMap<Date, ShownDay>, Error> {
+    let rows = sqlx::query!(
+        "select day, figures from shown_day where day between $1 and $2",
+        from.to_sqlx() as SqlDate,
+        to.to_sqlx() as SqlDate
+    );
+    let rows = rows.fetch_all(pool).await.map_err(Error::Shown)?;
+    rows.into_iter().map(|row| ShownDay::try_from(row.figures).map(|shown| (row.day.to_jiff(), shown))).collect()
+}
+
+/// Lets the figures of a day stand, unless others do already: those that stand are what may be shown. Of several that count a day at
+/// once, one comes first.
+///
+/// # Errors
+/// When the database does not answer: nothing may be shown then.
+pub async fn let_stand(pool: &PgPool, day: Date, counted: ShownDay) -> Result<ShownDay, Error> {
+    let figures = serde_json::to_value(Kept::from(counted)).map_err(Error::Form)?;
+    sqlx::query!(
+        "insert into shown_day (day, figures) values ($1, $2) on conflict do nothing",
+        day.to_sqlx() as SqlDate,
+        figures
+    )
+    .execute(pool)
+    .await
+    .map_err(Error::Shown)?;
+    let stands = sqlx::query_scalar!("select figures from shown_day where day = $1", day.to_sqlx() as SqlDate);
+    ShownDay::try_from(stands.fetch_one(pool).await.map_err(Error::Shown)?)
 }
 
 /// A day of a tenant's messages in one state.

@@ -12,6 +12,7 @@
 )]
 
 mod admission;
+mod backups;
 mod chart;
 mod databases;
 mod delivery;

@@ -2,8 +2,11 @@
 mod accepting;
 mod failing;
 mod history;
+mod limits;
 mod privacy;
 mod repeating;
+mod rotating;
 mod secrecy;
 pub(crate) mod service;
 mod serving;
+mod statement;

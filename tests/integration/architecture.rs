@@ -63,6 +63,43 @@ fn domain_and_crd_stay_pure() {
     assert!(wrong.is_empty(), "pure rooms that are not:\n{}", wrong.join("\n"));
 }
 
+/// What opens a connection to elsewhere, and the files that may: databases, upstreams, and the Kubernetes API. Nobody else is asked
+/// for anything, and nothing is told to anybody else (D11).
+const OUTWARD: &[(&str, &[&str])] = &[
+    ("PgPoolOptions::new", &["store.rs"]),
+    ("TcpStream::connect", &["smpp/client.rs"]),
+    ("Client::try_default", &["operator.rs", "operator/bootstrap.rs"]),
+    ("Client::try_from", &[]),
+    ("UdpSocket", &[]),
+    ("UnixStream", &[]),
+    ("reqwest::", &[]),
+    ("hyper::client", &[]),
+    ("client::legacy", &[]),
+];
+
+#[test]
+fn connections_to_elsewhere_are_opened_in_named_places_only() {
+    let mut wrong = Vec::new();
+    for (file, text) in ROOMS.iter().flat_map(|(room, _)| files_of(room)) {
+        let name = file.strip_prefix(source("")).expect("below src").to_string_lossy().into_owned();
+        if name.ends_with("tests.rs") {
+            continue;
+        }
+        for (how, places) in OUTWARD {
+            if text.contains(how) && !places.contains(&name.as_str()) {
+                wrong.push(format!("{name}: {how}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "connections that nobody knows of (D11):\n{}", wrong.join("\n"));
+    for (how, places) in OUTWARD {
+        for place in *places {
+            let text = fs::read_to_string(source(place)).expect("a file");
+            assert!(text.contains(how), "{place} opens no connection by {how} any more: take it off the list");
+        }
+    }
+}
+
 fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(path)
 }

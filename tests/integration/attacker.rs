@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use budstikke::domain::{ApiKey, Clock as _, Scope, TenantId, content, copenhagen_day};
+use budstikke::domain::{ApiKey, Clock as _, Hour, Scope, TenantId, content, copenhagen_day, period};
 use budstikke::keyring::seal::{Field, PublicKey};
 use budstikke::keyring::{self, Kek, Keyring, WalWindow};
 use budstikke::retention::Expiry;
 use budstikke::store::inbound::{self, SealedInbound};
+use budstikke::store::mail::{self, Direction, Kind};
 use budstikke::store::retention::{self as store, Kept};
 use budstikke::store::{self as database, accounts, migrate, partitions};
 use jiff::civil::{Date, date};
@@ -39,6 +40,8 @@ mod loot;
 const FIRST: Date = date(2027, 3, 25);
 /// `log.keep` of the policy, days.
 const PROMISED: i64 = 3;
+/// `mail.keepDays`.
+const MAIL_DAYS: u32 = 3;
 /// `backups.keyringKeepHours`, which are whole days here.
 const KEEP_HOURS: i64 = 24;
 const KEEP: SignedDuration = SignedDuration::from_hours(KEEP_HOURS);
@@ -74,11 +77,21 @@ struct Town {
     operator: PgPool,
     owner: PgPool,
     connector: PgPool,
+    /// As the mail role logs in.
+    mail: PgPool,
     words: Canaries,
     canaries: Vec<Canary>,
+    copies: Vec<Copied>,
     read: Read,
     tally: Tally,
     begun: Instant,
+}
+
+/// A copy of mail.
+struct Copied {
+    made: Timestamp,
+    /// When its key is destroyed.
+    gone: Timestamp,
 }
 
 fn ms(since: Instant) -> usize {
@@ -133,6 +146,7 @@ impl Town {
             key: mint(&databases, tenant, &Scope::ALL).await,
             keyring: Arc::new(Keyring::open(keys, Kek::parse(KEK).expect("a key"))),
             connector: database::connect(&databases.connector_login(route).await, 2, "connector"),
+            mail: databases.data.pool("budstikke_api"),
             installation,
             _databases: databases,
             broken,
@@ -141,6 +155,7 @@ impl Town {
             owner,
             words: Canaries::new(),
             canaries: Vec::new(),
+            copies: Vec::new(),
             read: Read::default(),
             tally: Tally::default(),
             begun,
@@ -161,6 +176,7 @@ impl Town {
         partitions::ensure(&self.operator, today).await.expect("partitions");
         let last = today.saturating_add(7.days());
         self.keyring.provide(self.tenant, today, last, LOG_DAYS).await.expect("keys");
+        self.provide_mail().await;
         // Where there is no standby, the archive must have them first.
         while !self.keyring.secure(self.tenant, today).await.expect("asked") {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -170,19 +186,29 @@ impl Town {
         self.expire().await;
     }
 
+    /// Keys and partitions of the coming hours' copies of mail.
+    async fn provide_mail(&self) {
+        let WalWindow::Bounded(wal) = self.keyring.wal_window().await.expect("asked") else {
+            panic!("no end of its log")
+        };
+        let hours = u32::try_from(KEEP_HOURS).expect("few");
+        let lives = period::mail_hours(MAIL_DAYS, hours, wal.try_into().expect("short"));
+        self.keyring.provide_mail(self.tenant, self.now(), lives).await.expect("keys of the hours");
+        partitions::ensure_mail(&self.operator, self.now()).await.expect("partitions");
+    }
+
     /// What the operator does every few minutes.
     async fn expire(&self) {
         let clock = Arc::clone(&self.installation.clock);
         Expiry::new(self.operator.clone(), Arc::clone(&self.keyring), clock).run().await.expect("a run");
     }
 
-    /// Canaries of every class, through the public API where there is one.
+    /// Canaries of every class but mail, through the public API where there is one.
     async fn sing(&mut self) {
         self.logged().await;
         self.queued().await;
         self.received().await;
         self.repeated().await;
-        // Class `mail`: a copy through the store belongs here, under the key of its hour.
     }
 
     /// A number and a text that nobody else has.
@@ -194,7 +220,12 @@ impl Town {
 
     fn keep(&mut self, class: &'static str, id: Uuid, field: u8, word: String) {
         let day = copenhagen_day(self.now());
-        self.canaries.push(Canary { class, day, row: *id.as_bytes(), field, word });
+        self.keep_under(class, format!("/{day}"), id, field, word);
+    }
+
+    fn keep_under(&mut self, class: &'static str, ends: String, id: Uuid, field: u8, word: String) {
+        let day = copenhagen_day(self.now());
+        self.canaries.push(Canary { class, day, ends, row: *id.as_bytes(), field, word });
     }
 
     async fn post(&self, body: &serde_json::Value) -> Uuid {
@@ -241,6 +272,18 @@ impl Town {
         self.keep("inbound", id, 3, text);
     }
 
+    /// A mail that becomes an SMS: a copy is kept under the key of the hour. One a day, which it is known by.
+    async fn copied(&mut self) {
+        let (number, text) = self.words("mail");
+        let made = self.now();
+        let key = self.keyring.mail_key(self.tenant, made).await.expect("a key of the hour");
+        let content = format!("From: sms@example.dk\r\nTo: {number}@sms.example.dk\r\n\r\nHej {text}\r\n");
+        let put = mail::put(&self.mail, &key, made, Kind::Raw, Direction::ToSms, content.as_bytes());
+        let id = put.await.expect("kept");
+        self.keep_under("mail", format!("/{}", Hour::of(made)), id, 8, text);
+        self.copies.push(Copied { made, gone: key.gone_at().begins() });
+    }
+
     /// Accepted once, asked for twice: of the key of the call and its body only hashes are kept, so there is nothing to open.
     async fn repeated(&mut self) {
         let (number, text) = self.words("idempotency");
@@ -280,9 +323,10 @@ impl Town {
         opened
     }
 
-    /// Noon: canaries, and a backup.
+    /// Noon: what is due since the morning goes; canaries, and a backup.
     async fn noon(&mut self, number: i64, sings: bool) {
         self.installation.clock.set(at(day(number), 12, 0));
+        self.expire().await;
         if sings {
             self.sing().await;
         }
@@ -333,12 +377,13 @@ const MARK: &str = "
         perform pg_logical_emit_message(true, 'budstikke', '');
     end $$";
 
-const CLASSES: [&str; 3] = ["log", "inbound", "queue"];
+const CLASSES: [&str; 4] = ["log", "inbound", "queue", "mail"];
 
 /// Three days of canaries, and on to the morning of this day: what he can read at the end of the first evening, and on each
 /// morning; of what is broken on the last one alone.
 async fn three_days(town: &mut Town, until: i64) -> (Opened, Vec<(Timestamp, Opened)>) {
     town.sing().await;
+    town.copied().await;
     town.evening(0).await;
     let first = if town.broken == Broken::Nowhere { town.attack() } else { Opened::new() };
     let mut mornings = Vec::new();
@@ -346,6 +391,11 @@ async fn three_days(town: &mut Town, until: i64) -> (Opened, Vec<(Timestamp, Ope
         town.morning(number).await;
         if town.broken == Broken::Nowhere || number == until {
             mornings.push((town.now(), town.attack()));
+        }
+        if number == 1 {
+            // What is copied in this hour goes at midnight: as early as the evening's backup can hold its key to the end.
+            town.installation.clock.set(at(day(number), 1, 5));
+            town.copied().await;
         }
         if number == 4 {
             // The day before had 23 hours, and backups are kept for 24.
@@ -355,6 +405,9 @@ async fn three_days(town: &mut Town, until: i64) -> (Opened, Vec<(Timestamp, Ope
         }
         if number < until {
             town.noon(number, number < 3).await;
+            if number == 2 {
+                town.copied().await;
+            }
             town.evening(number).await;
         }
     }
@@ -375,7 +428,7 @@ async fn who_holds_everything_reads_nothing_that_must_be_gone() {
     for class in CLASSES {
         let opened = &first[&(class, FIRST)];
         for key in [Taken::Keyring, Taken::Standby, Taken::KeyringBase, Taken::KeyringLog] {
-            for text in [Taken::Data, Taken::DataBase, Taken::DataLog] {
+            for text in [Taken::Data, Taken::DataStandby, Taken::DataBase, Taken::DataLog] {
                 assert!(opened.contains(&(key, text)), "{class}: {key:?} {text:?} of {opened:?}");
             }
         }
@@ -400,6 +453,7 @@ async fn who_holds_everything_reads_nothing_that_must_be_gone() {
             }
             assert!(live(&keys_from(opened, "queue", accepted)), "a queue's key lives longer");
         }
+        town.copies.iter().for_each(|copy| judge(copy, *now, opened));
     }
 
     // Nothing happens for two days but that they pass, until the queue's key goes too.
@@ -417,6 +471,28 @@ async fn who_holds_everything_reads_nothing_that_must_be_gone() {
     assert!(!opened.keys().any(|(class, of)| *of == FIRST || *class != "queue"), "{opened:?}");
     assert!(live(&keys_from(&opened, "queue", day(2))), "not due");
     town.tell();
+}
+
+/// What he may read of a copy of mail at this moment (D3).
+fn judge(copy: &Copied, now: Timestamp, opened: &Opened) {
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+    let keys = keys_from(opened, "mail", copenhagen_day(copy.made));
+    let what = format!("mail of {} at {now}: {keys:?}", copy.made);
+    let promise = SignedDuration::from_hours(24 * i64::from(MAIL_DAYS));
+    assert!(now < copy.made + promise || keys.is_empty(), "promised: {what}");
+    assert!(copy.gone + KEEP >= Hour::of(copy.made).begins() + promise - HOUR, "an hour early at most: {what}");
+    if now < copy.made {
+        assert_eq!(keys, BTreeSet::new(), "{what}");
+    } else if now < copy.gone {
+        assert!(live(&keys), "not due: {what}");
+    } else if now < copy.gone + KEEP {
+        assert!(keys.is_subset(&BACKUPS.into()), "{what}");
+        // The last backup before it was destroyed was taken in the minutes before midnight.
+        let at_midnight = copy.gone == at(copenhagen_day(copy.gone), 0, 0);
+        assert!(!at_midnight || keys.contains(&Taken::KeyringBase), "{what}");
+    } else {
+        assert_eq!(keys, BTreeSet::new(), "{what}");
+    }
 }
 
 const BACKUPS: [Taken; 2] = [Taken::KeyringBase, Taken::KeyringLog];

@@ -1,5 +1,8 @@
 //! The scripts that the chart ships, run as processes: backups are taken, go in time whatever fails, and bring an instance back
 //! (D2, D8).
+mod bucket;
+mod image;
+mod repository;
 mod scene;
 
 use std::time::Duration;
@@ -20,6 +23,7 @@ fn an_instance_whose_volume_is_lost_comes_back_from_its_backups_and_no_reader_wi
         "select count(*) from keyring.backup_report where newest is not null and failure = ''",
         "1",
     );
+    assert_eq!(scene.open_to_others("primary/run/pgbackrest"), Vec::<String>::new(), "it holds the passphrase");
     scene.sql("create table told (what text); insert into told values ('In-plain-sight-1'), ('In-plain-sight-2')");
     scene.sql("checkpoint");
     assert!(scene.volume_holds("In-plain-sight-1"), "the search finds what is there");
@@ -30,11 +34,30 @@ fn an_instance_whose_volume_is_lost_comes_back_from_its_backups_and_no_reader_wi
         "1",
     );
     assert!(!scene.repository_holds("In-plain-sight-1"), "what is in the repository is sealed");
+    for plain in ["base", "pg_wal"] {
+        assert!(!scene.in_plain(&format!("primary/pgdata/{plain}")).is_empty(), "what is plain is seen in {plain}");
+    }
+    assert!(scene.newest_segment().ends_with(".zst"), "it is compressed before it is encrypted");
+    assert_eq!((scene.in_plain("repository"), scene.not_encrypted()), (Vec::new(), Vec::new()));
     drop((server, backups));
     scene.lose_the_volume();
 
+    scene.set_readable(false);
+    let said = scene.refused(&[]);
+    assert!(said.contains("the repository cannot be read"), "it is not taken to be empty: {said}");
+    scene.set_readable(true);
+
     let said = scene.refused(&[]);
     assert!(said.contains("the volume is empty, but the repository has 1 backups of it"), "{said}");
+
+    let newest = scene.newest_segment();
+    scene.set_mode(&newest, "a-r");
+    let said = scene.refused(&["RESTORE_ID=lost"]);
+    assert!(
+        said.contains("the restored cluster did not reach latest"),
+        "what cannot be read is no end of the log: {said}"
+    );
+    scene.set_mode(&newest, "u+r");
 
     let _server = scene.primary(&["RESTORE_ID=lost"]);
     scene.until_ready();
@@ -94,10 +117,84 @@ fn nothing_in_the_repository_is_older_than_it_may_be_also_when_backups_fail() {
 }
 
 #[test]
+fn what_fails_is_told_and_what_was_known_of_the_repository_stays_so() {
+    let scene = Scene::set();
+    let (_server, _backups) = (scene.primary(&[]), scene.backups(LONG, LONG));
+    scene.until_ready();
+    scene.migrate();
+    assert_eq!(scene.sql("show wal_segment_size"), "1MB");
+    let told = |what: &str| format!("select count(*) from keyring.backup_report where {what}");
+    let good = told("newest is not null and oldest is not null and failure = '' and failing_since is null");
+    scene.until("it is reported", &good, "1");
+
+    scene.set_mode("repository/archive", "a-w");
+    scene.write();
+    let failing = told("failure like 'its log is not archived since 2%' and failing_since is not null");
+    scene.until("a log that is not archived is told", &failing, "1");
+    scene.set_mode("repository/archive", "u+w");
+    scene.write();
+    scene.until("it is archived again", &good, "1");
+
+    let known = "select newest, oldest from keyring.backup_report";
+    let before = scene.sql(known);
+    scene.set_readable(false);
+    scene.until("a repository that cannot be read is told", &told("failure <> '' and failing_since < now()"), "1");
+    assert_eq!(scene.sql(known), before);
+    scene.set_readable(true);
+    scene.until("it can be read again", &good, "1");
+    assert_eq!(scene.base_backups().len(), 1, "and nothing of it went");
+}
+
+#[test]
+fn a_base_backup_that_takes_too_long_is_ended_and_told() {
+    let scene = Scene::set();
+    let hangs = r#"case " $* " in *" backup "*) exec sleep 1000 ;; esac; exec /usr/bin/pgbackrest "$@""#;
+    let programs = std::env::var("PATH").expect("programs");
+    let path = format!("PATH={}:{programs}", scene.stand_in("pgbackrest", hangs));
+    let (_server, _backups) = (scene.primary(&[]), scene.backups_told(LONG, LONG, &["MOST=2", &path]));
+    scene.until_ready();
+    scene.migrate();
+    let told = "select failure from keyring.backup_report";
+    scene.until("it is told", told, "no base backup could be taken within 2 s");
+}
+
+#[test]
+fn after_days_without_anything_the_old_backups_go_when_there_is_a_new_one() {
+    let scene = Scene::set();
+    // Ten days ago, for what the scripts start too.
+    let library = format!("LD_PRELOAD=/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
+    let ago = [&*library, "FAKETIME=-10d", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
+    let (server, backups) = (scene.primary(&ago), scene.backups_told(LONG, LONG, &ago));
+    scene.until_ready();
+    scene.migrate();
+    scene.until("it is reported", "select count(*) from keyring.backup_report where newest < now()", "1");
+    drop((server, backups));
+    scene.age_the_repository(Duration::from_secs(864_000));
+    assert!(!scene.oldest_is_not_the_first(), "it is noted");
+
+    let (_server, _backups) = (scene.primary(&[]), scene.backups("3600", LONG));
+    scene.wait_until("the old one has gone", Duration::from_secs(60), || scene.oldest_is_not_the_first());
+    let fresh = "select count(*) from keyring.backup_report where oldest > now() - interval '1 day' and failure = ''";
+    scene.until("nothing that is left is old", fresh, "1");
+    assert!(!scene.log_of_backups().contains("NO BACKUP IS LEFT"), "{}", scene.log_of_backups());
+}
+
+#[test]
+fn a_server_whose_passwords_cannot_be_set_does_not_start() {
+    let scene = Scene::set();
+    scene.set_secret("owner-password", "no'password");
+    let said = scene.refused(&[]);
+    assert!(said.contains("FATAL:"), "{said}");
+}
+
+#[test]
 fn commits_wait_for_the_standby_which_takes_the_primarys_place_and_whose_place_cannot_be_taken_back_unseen() {
     let scene = Scene::set();
-    let (server, backups) = (scene.primary(&["STANDBY=true"]), scene.backups(LONG, LONG));
     let standby = scene.standby(&[]);
+    scene.wait_until("it tries again, later", Duration::from_secs(60), || {
+        scene.log_of_standby().contains("the next try is in 10 s")
+    });
+    let (server, backups) = (scene.primary(&["STANDBY=true"]), scene.backups(LONG, LONG));
     scene.until_ready();
     scene.migrate();
     scene.until("it streams", "select streaming and replayed from keyring.standby_state(null)", "t");
@@ -110,6 +207,8 @@ fn commits_wait_for_the_standby_which_takes_the_primarys_place_and_whose_place_c
 
     let promoted = scene.standby(&["PROMOTED=true"]);
     scene.until_promoted();
+    let since = "current_setting('budstikke.following_since')::timestamptz < pg_postmaster_start_time()";
+    assert_eq!(scene.sql_of_standby(&format!("select {since}")), "t", "it tells that it is no restored copy");
     scene.sql_of_standby("insert into told values ('by the standby')");
     drop(promoted);
     let said = scene.refused(&[]);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use budstikke::domain::{Msisdn, RouteId, TenantId};
 use budstikke::keyring::seal::Field;
 use budstikke::keyring::{self, Class, Error, Kek, KekArgs, Keyring, WalWindow};
+use budstikke::store::installation::Erasure;
 use jiff::civil::{Date, date};
 use uuid::Uuid;
 
@@ -172,6 +173,89 @@ async fn a_tenants_keys_can_go_ahead_of_their_date_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_made_anew_for_the_same_day_has_a_name_of_its_own() {
+    let databases = Databases::start().await;
+    let operator = keyring(&databases, "budstikke_operator");
+    operator.provide(TENANT, FROM, TO, 90).await.expect("provided");
+    let log_key = async || keyring(&databases, "budstikke_api").log_key(TENANT, FROM).await.expect("a key");
+    let mut names = vec![log_key().await.name().to_owned()];
+    let old = log_key().await.seal(ROW, Field::Entry, b"en besked").expect("sealed");
+    for _ in 0..2 {
+        // Who opts out on this day and thinks again: nothing is logged, and then it is.
+        operator.erase(TENANT, Class::Log, date(2026, 3, 2)).await.expect("erased");
+        operator.provide(TENANT, FROM, TO, 90).await.expect("provided");
+        let anew = log_key().await;
+        assert!(!names.contains(&anew.name().to_owned()), "{} was given before", anew.name());
+        assert!(anew.name().starts_with("log/2026-05-30/2026-03-01/"), "its date still leads: {}", anew.name());
+        assert!(anew.open(ROW, Field::Entry, &old).is_err());
+        names.push(anew.name().to_owned());
+    }
+    let gone = keyring(&databases, "budstikke_api").log_key_named(TENANT, &names[0]).await;
+    assert!(matches!(gone, Err(Error::KeyMissing { .. })), "what the first one sealed is known to be gone");
+}
+
+#[tokio::test]
+async fn an_erasure_that_only_a_newer_version_knows_costs_no_key() {
+    let databases = Databases::start().await;
+    let operator = keyring(&databases, "budstikke_operator");
+    operator.provide(TENANT, FROM, TO, 90).await.expect("provided");
+    let before = keys(&databases).await;
+    let erasure =
+        |class: &str| Erasure { tenant: TENANT, class: class.to_owned(), before: TO, at: jiff::Timestamp::now() };
+    assert_eq!(operator.erase_again(&erasure("fax")).await.expect("left alone"), 0);
+    assert_eq!(keys(&databases).await, before);
+    assert!(operator.erase_again(&erasure("account")).await.expect("forgotten") > 0);
+    assert_eq!(keys(&databases).await, 0);
+}
+
+/// Whoever erases an account locks the wrapping keys first; one that looks a key up and had locked another table by then would
+/// wait for it, and be waited for.
+#[tokio::test]
+async fn who_looks_a_key_up_waits_for_an_erasure_with_nothing_in_hand() {
+    let databases = Databases::start().await;
+    let operator = keyring(&databases, "budstikke_operator");
+    operator.provide(TENANT, FROM, TO, 90).await.expect("provided");
+    let now = FROM.at(12, 0, 0, 0).in_tz("Europe/Copenhagen").expect("noon").timestamp();
+    operator.provide_mail(TENANT, now, 46).await.expect("provided");
+    let owner = databases.keyring.pool("budstikke_owner");
+    let (log, mail) = (operator.log_key(TENANT, FROM).await, operator.mail_key(TENANT, now).await);
+    let (log, mail) = (log.expect("a key").name().to_owned(), mail.expect("a key").name().to_owned());
+    let look_up = async |nth: usize| {
+        let api = keyring(&databases, "budstikke_api");
+        match nth {
+            0 => api.log_key(TENANT, FROM).await.map(|_| ()),
+            1 => api.log_key_named(TENANT, &log).await.map(|_| ()),
+            2 => api.log_keys(TENANT, TO).await.map(|_| ()),
+            3 => api.queue_keys(TENANT, FROM).await.map(|_| ()),
+            4 => api.mail_key(TENANT, now).await.map(|_| ()),
+            5 => api.mail_key_named(TENANT, &mail).await.map(|_| ()),
+            _ => api.repeat_key(TENANT).await.map(|_| ()),
+        }
+    };
+    for nth in 0..7 {
+        let mut erasing = owner.begin().await.expect("begun");
+        sqlx::query("lock table keyring.wrapping_key in access exclusive mode")
+            .execute(&mut *erasing)
+            .await
+            .expect("locked");
+        let watch = async {
+            let waits = "select count(*) from pg_locks join pg_database d on d.oid = database
+                         where relation = 'keyring.wrapping_key'::regclass and not granted and d.datname = current_database()";
+            while sqlx::query_scalar::<_, i64>(waits).fetch_one(&owner).await.expect("counted") == 0 {
+                tokio::task::yield_now().await;
+            }
+            let all = "lock table keyring.lasting_key, keyring.key, keyring.hour_key in access exclusive mode";
+            let locked = sqlx::query(all).execute(&mut *erasing).await;
+            erasing.rollback().await.expect("let go");
+            locked
+        };
+        let (found, locked) = tokio::join!(look_up(nth), watch);
+        locked.unwrap_or_else(|error| panic!("look-up {nth} keeps the erasure: {error}"));
+        found.unwrap_or_else(|error| panic!("look-up {nth} is given up: {error}"));
+    }
+}
+
+#[tokio::test]
 async fn a_log_without_end_is_known_by_its_setting() {
     let databases = Databases::start().await;
     let operator = keyring(&databases, "budstikke_operator");
@@ -217,7 +301,9 @@ async fn the_api_reads_keys_and_changes_none() {
         "select keyring.finish_rotation('')",
         "select keyring.rewrap('tenant', 7, '', '', '')",
         "select keyring.rotate_wrapping(7, '', '', '', '{}', '{}')",
-        "select keyring.close_segment(7, now()::date)",
+        "select keyring.close_segment(now())",
+        "select keyring.mark_log()",
+        "select keyring.destroy_outlived('{}', '{}', '{}', '{}')",
     ] {
         let error = sqlx::query(statement).execute(&api).await.expect_err(statement);
         assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{statement}");
@@ -430,4 +516,91 @@ async fn a_key_is_not_used_before_the_archive_has_it() {
     }
     api.log_key(TENANT, FROM).await.expect("safe");
     assert_eq!(operator.provide(TENANT, FROM, FROM, 90).await.expect("provided").len(), 1);
+}
+
+/// A keyring whose archive takes a segment only while `open` is there, and hangs where `hang` is.
+async fn archived(archive: &Mounted) -> Databases {
+    let dir = archive.0.display();
+    let command = format!("archive_command=while test -e {dir}/hang; do sleep 0.1; done; test -e {dir}/open");
+    let settings = ["fsync=off", "archive_mode=on", &command, "archive_timeout=60", "wal_recycle=off"];
+    let databases = Databases::bare_with(&settings).await;
+    databases.migrate().await.expect("migrated");
+    databases
+}
+
+/// Waits until the archive has all that was written until now.
+async fn until_archived(databases: &Databases) {
+    let root = databases.keyring.pool("postgres");
+    let segment: String = sqlx::query_scalar("select pg_walfile_name(pg_current_wal_insert_lsn())")
+        .fetch_one(&root)
+        .await
+        .expect("a segment");
+    sqlx::query("select pg_switch_wal()").execute(&root).await.expect("switched");
+    let begin = std::time::Instant::now();
+    let there = "select coalesce(last_archived_wal >= $1, false) from pg_stat_archiver";
+    while !sqlx::query_scalar::<_, bool>(there).bind(&segment).fetch_one(&root).await.expect("asked") {
+        assert!(begin.elapsed().as_secs() < 90, "the archive is open");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_marks_of_every_run_make_later_keys_safe_for_good() {
+    let archive = Mounted::new();
+    archive.add("open", "");
+    let databases = archived(&archive).await;
+    let operator = keyring(&databases, "budstikke_operator");
+    let now = FROM.at(12, 0, 0, 0).in_tz("Europe/Copenhagen").expect("noon").timestamp();
+    operator.provide(TENANT, FROM, TO, 90).await.expect("provided");
+    operator.provide_mail(TENANT, now, 46).await.expect("provided");
+    let api = keyring(&databases, "budstikke_api");
+    assert!(matches!(api.mail_key(TENANT, now).await, Err(Error::NotSafe { .. })), "on one machine alone");
+    let root = databases.keyring.pool("postgres");
+    let written = async || -> String {
+        sqlx::query_scalar("select pg_current_wal_insert_lsn()::text").fetch_one(&root).await.expect("a place")
+    };
+    // Nothing else is written.
+    let before = written().await;
+    operator.mark_log().await.expect("marked");
+    assert_ne!(written().await, before, "a segment that holds a destroyed key gets its successor");
+    until_archived(&databases).await;
+    api.log_key(TENANT, TO).await.expect("days before its first use");
+    api.mail_key(TENANT, now).await.expect("as those of hours");
+    assert!(operator.secure_hour(TENANT, now).await.expect("asked"));
+
+    // The server forgets what it has archived, as it does when it crashes.
+    operator.mark_log().await.expect("marked");
+    std::fs::remove_file(archive.0.join("open")).expect("closed");
+    sqlx::query("select pg_stat_reset_shared('archiver')").execute(&root).await.expect("reset");
+    let fresh = keyring(&databases, "budstikke_api");
+    fresh.log_key(TENANT, TO).await.expect("it was seen to be safe");
+    operator.provide(TenantId(8), FROM, FROM, 90).await.expect("provided");
+    operator.mark_log().await.expect("marked");
+    assert!(matches!(fresh.log_key(TenantId(8), FROM).await, Err(Error::NotSafe { .. })), "a later one is not");
+}
+
+#[tokio::test]
+async fn an_archive_that_hangs_is_known_to_be_late() {
+    let archive = Mounted::new();
+    archive.add("open", "");
+    let databases = archived(&archive).await;
+    let operator = keyring(&databases, "budstikke_operator");
+    operator.mark_log().await.expect("marked");
+    until_archived(&databases).await;
+    assert!(matches!(operator.wal_window().await.expect("asked"), WalWindow::Bounded(_)));
+
+    archive.add("hang", "");
+    let owner = databases.keyring.pool("budstikke_owner");
+    let root = databases.keyring.pool("postgres");
+    operator.mark_log().await.expect("marked");
+    sqlx::query("select pg_switch_wal()").execute(&root).await.expect("switched");
+    assert!(matches!(operator.wal_window().await.expect("asked"), WalWindow::Bounded(_)), "it has its time");
+    // A quarter of an hour and archive_timeout later.
+    sqlx::query("update keyring.wal_mark set at = at - interval '17 minutes'").execute(&owner).await.expect("aged");
+    let failed = "select failed_count from pg_stat_archiver";
+    assert_eq!(sqlx::query_scalar::<_, i64>(failed).fetch_one(&root).await.expect("counted"), 0, "no try has ended");
+    assert_eq!(operator.wal_window().await.expect("asked"), WalWindow::Unbounded("archive_command".to_owned()));
+    std::fs::remove_file(archive.0.join("hang")).expect("it goes on");
+    until_archived(&databases).await;
+    assert!(matches!(operator.wal_window().await.expect("asked"), WalWindow::Bounded(_)));
 }

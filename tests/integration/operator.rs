@@ -3,6 +3,7 @@
 mod bootstrap;
 mod deletion;
 mod healing;
+mod keys;
 mod leaders;
 mod provisioning;
 mod retention;

@@ -189,6 +189,115 @@ async fn what_is_under_way_keeps_its_stub_until_it_is_final() {
     assert_eq!(world.logged().await, 0);
 }
 
+/// Of a message that waited: when it was submitted.
+async fn submitted(world: &World, id: Uuid, at: Timestamp) {
+    sqlx::query("update message_log set submitted_at = $2 where message_id = $1")
+        .bind(id)
+        .bind(at.to_sqlx() as jiff_sqlx::Timestamp)
+        .execute(&world.owner)
+        .await
+        .expect("submitted");
+}
+
+#[tokio::test]
+async fn the_stub_of_a_scheduled_message_waits_for_its_receipt_from_its_submit_on() {
+    let world = World::new().await;
+    let id = world.log(world.tenant, DAY, 28, 2).await;
+    let sent = DAY.saturating_add(30.days());
+    submitted(&world, id, noon(sent)).await;
+    let out = Wanted { days: 0, opted_out: true, confirmed_before: None };
+    shortened::follow(&world.pool, &world.keyring, world.tenant, out, noon(DAY), DAY).await.expect("followed");
+    for days in [0, 1, 10] {
+        world.run(sent.saturating_add(days.days())).await.expect("run");
+        assert_eq!(world.logged().await, 1, "{days} days after its submit its receipt has somewhere to go");
+    }
+    world.run(sent.saturating_add(11.days())).await.expect("run");
+    assert_eq!(world.logged().await, 0);
+    let day = "select count(*) from pg_class where relname = 'message_log_20270110'";
+    assert_eq!(world.count(day).await, 0, "its day has gone with it");
+}
+
+#[tokio::test]
+async fn what_a_shorter_log_keeps_no_longer_loses_its_keys_that_were_made_for_a_longer_one() {
+    let world = World::new().await;
+    let long = world.databases.tenant("long").await;
+    let later = DAY.saturating_add(15.days());
+    for day in [DAY, later] {
+        world.log(world.tenant, day, 89, 3).await;
+        world.log(long, day, 89, 3).await;
+    }
+    let shorter = Wanted { days: 10, opted_out: false, confirmed_before: Some(later.saturating_add(9.days())) };
+    shortened::follow(&world.pool, &world.keyring, world.tenant, shorter, noon(later), later).await.expect("followed");
+    let keys = async |tenant: TenantId, day: Date| -> Vec<String> {
+        sqlx::query_scalar("select class from keyring.key where tenant_id = $1 and usable_from = $2 order by class")
+            .bind(tenant.0)
+            .bind(day.to_sqlx() as SqlDate)
+            .fetch_all(&world.databases.keyring.pool("budstikke_owner"))
+            .await
+            .expect("classes")
+    };
+    world.run(later.saturating_add(9.days())).await.expect("run");
+    assert_eq!(keys(world.tenant, DAY).await, [""; 0], "those of before went with the log, and nothing waits");
+    assert_eq!(keys(world.tenant, later).await, ["inbound", "log", "queue"], "its tenth day");
+    world.keyring.log_key(world.tenant, later).await.expect("can be read");
+
+    let last = later.saturating_add(10.days());
+    let run = world.run(last).await.expect("run");
+    assert_eq!((run.keys, run.entries), (3, 1), "the keys go with the rows, and not 79 days later: {run:?}");
+    assert_eq!(keys(world.tenant, later).await, [""; 0]);
+    let fresh = world.fresh_keyring();
+    assert!(matches!(fresh.log_key(world.tenant, later).await, Err(KeyError::KeyMissing { .. })));
+    for day in [DAY, later] {
+        fresh.log_key(long, day).await.expect("who keeps it longer reads it");
+    }
+    let noted =
+        "select coalesce(sum(items), 0)::bigint from erasure_journal where what = 'keys' and due = '2027-02-04'";
+    assert_eq!(world.count(noted).await, 3, "by the day on which they were due");
+    assert_eq!(world.run(last).await.expect("again").keys, 0);
+}
+
+#[tokio::test]
+async fn a_day_that_somebody_holds_keeps_no_other_from_going() {
+    let world = World::new().await;
+    for days in 0..3 {
+        world.log(world.tenant, DAY.saturating_add(days.days()), 28, 3).await;
+    }
+    let mut held = world.owner.begin().await.expect("begun");
+    sqlx::query("lock table message_log_20270110 in access share mode").execute(&mut *held).await.expect("held");
+    let due = DAY.saturating_add(30.days());
+    let error = world.run(due).await.expect_err("one day is left");
+    assert!(matches!(error, Error::Store(store::Error::Drop(_))), "{error}");
+    let left = "select count(*) from pg_class where relname in ('message_log_20270110', 'message_log_20270111', 'message_log_20270112')";
+    assert_eq!(world.count(left).await, 1, "the others went");
+    held.rollback().await.expect("let go");
+    world.run(due).await.expect("run");
+    assert_eq!(world.count(left).await, 0);
+}
+
+#[tokio::test]
+async fn what_others_keep_is_not_read_to_erase_a_shorter_log() {
+    let world = World::new().await;
+    let long = world.databases.tenant("long").await;
+    for days in [0, 20] {
+        let day = DAY.saturating_add(days.days());
+        world.log(world.tenant, day, 12, 3).await;
+        for _ in 0..40 {
+            world.log(long, day, 89, 3).await;
+        }
+    }
+    let mut session = world.owner.acquire().await.expect("a session");
+    let gone: i64 = sqlx::query_scalar("select removed from purge_kept($1, 100)")
+        .bind(DAY.saturating_add(20.days()).to_sqlx() as SqlDate)
+        .fetch_one(&mut *session)
+        .await
+        .expect("erased");
+    assert_eq!(gone, 1);
+    sqlx::query("select pg_stat_force_next_flush()").execute(&mut *session).await.expect("told");
+    sqlx::query("select pg_stat_clear_snapshot()").execute(&mut *session).await.expect("asked anew");
+    let read = "select coalesce(sum(seq_tup_read), 0)::bigint from pg_stat_user_tables where relname ~ '^(message_log|message_part|inbound)'";
+    assert_eq!(world.count(read).await, 0, "by the index alone");
+}
+
 #[tokio::test]
 async fn a_shortened_policy_waits_a_day_or_for_the_owners_word() {
     let world = World::new().await;
@@ -275,7 +384,7 @@ async fn an_account_that_has_ended_is_erased_on_its_day_and_what_was_billed_stay
         assert_eq!(tenants, [other.0], "{table}");
     }
     world.keyring.log_key(other, day).await.expect("another's can be read");
-    assert_eq!(budstikke::store::mail::list(&world.pool_of_api(), other, 9).await.expect("listed").len(), 1);
+    assert_eq!(budstikke::store::mail::list(&world.pool_of_api(), other, None, 9).await.expect("listed").len(), 1);
     assert_eq!(world.run(last).await.expect("again").accounts, 0);
 }
 

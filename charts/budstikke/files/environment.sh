@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # What the scripts of an embedded instance agree on; to be sourced, under `set -euo pipefail`. Everything can be set from outside:
 #   INSTANCE           `data` or `keyring`: also the name (stanza) of what is in the repository
-#   PGDATA             the cluster's directory; beside it are made $PGDATA.new, $PGDATA.restoring, $PGDATA.old and $PGDATA.restored
+#   PGDATA             the cluster's directory; beside it are made $PGDATA.new, $PGDATA.restoring, $PGDATA.old, $PGDATA.restored and $PGDATA.following
 #   SECRETS            holds postgres-password, owner-password, standby-password, backup-passphrase
 #   TLS                holds tls.crt and tls.key of the server, and ca.crt for the standby
 #   RUN                a directory in memory: configuration with secrets in it, locks; shared by the containers of a pod
@@ -33,18 +33,34 @@ set +a
 say() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Of the repository: the passphrase is in a file in memory, never on a command line.
-rest() { pgbackrest --config="$RUN/pgbackrest.conf" --stanza="$INSTANCE" "$@"; }
+# pgBackRest: the passphrase is in a file in memory, never on a command line. It ends after LIMIT seconds, whatever hangs.
+of_instance=(--config="$RUN/pgbackrest.conf" --stanza="$INSTANCE")
+rest() { timeout --kill-after=30 "${LIMIT:-600}" pgbackrest "${of_instance[@]}" "$@"; }
+
+# What the repository has of the instance, as JSON. pgBackRest succeeds also where it cannot read it: that is no empty one.
+known() {
+    rest info --output=json | jq -c 'if length > 0 and all(.[]; .status.code as $code | any(0, 1, 2, 3; . == $code)) then .
+        else error("the repository cannot be read: \([.[].repo[]?.status.message] | join("; "))") end'
+}
+
+# archive_get PGDATA: what a server that replays asks of the archive. pgBackRest says 1 where the archive has no more; anything else is not the end of
+# the log, and ends the server, or what comes after it would be lost unseen.
+archive_get() {
+    echo "timeout --kill-after=10 300 pgbackrest ${of_instance[*]} --pg1-path=$1 archive-get %f \"%p\" || { [ \$? = 1 ] && exit 1; exit 126; }"
+}
 
 # Written aside and moved: the containers of a pod write it at once, and the same.
 configure_repository() {
     [ -n "$REPOSITORY" ] || return 0
+    local aside
     mkdir -p "$RUN/lock" "$RUN/spool"
-    (
-        umask 077
+    # Nobody else may read it.
+    aside=$(mktemp "$RUN/pgbackrest.conf.XXXXXXXX")
+    {
         printf '%s\n' "[global]" "repo1-path=$REPOSITORY_PATH" repo1-cipher-type=aes-256-cbc \
             "repo1-cipher-pass=$(cat "$SECRETS/backup-passphrase")" repo1-bundle=y repo1-retention-history=0 repo1-retention-full=9999999 compress-type=zst \
             start-fast=y resume=n log-level-file=off log-level-console=warn "lock-path=$RUN/lock" "spool-path=$RUN/spool" \
+            io-timeout=60 db-timeout=600 protocol-timeout=630 \
             "[global:backup]" expire-auto=n \
             "[$INSTANCE]" "pg1-path=$PGDATA" "pg1-socket-path=$SOCKETS" "pg1-port=$PORT" pg1-user=postgres
         if [ "$REPOSITORY" = s3 ]; then
@@ -53,8 +69,8 @@ configure_repository() {
                 "repo1-s3-key=$(cat "$S3_SECRETS/access-key")" "repo1-s3-key-secret=$(cat "$S3_SECRETS/secret-key")"
             if [ -s "$S3_SECRETS/ca.crt" ]; then printf '%s\n' "repo1-storage-ca-file=$S3_SECRETS/ca.crt"; fi
         fi
-    ) >"$RUN/pgbackrest.conf.$$.$HOSTNAME"
-    mv "$RUN/pgbackrest.conf.$$.$HOSTNAME" "$RUN/pgbackrest.conf"
+    } >"$aside"
+    mv "$aside" "$RUN/pgbackrest.conf"
 }
 
 # How a server of this instance runs, wherever it is started: into `settings`. Who is of its user is postgres on its socket;
@@ -71,15 +87,16 @@ configure_server() {
         -c password_encryption=scram-sha-256 -c log_statement=none -c log_min_duration_statement=-1
         -c log_parameter_max_length_on_error=0 -c log_min_error_statement=panic -c log_error_verbosity=terse)
     if [ -n "$REPOSITORY" ]; then
-        settings+=(-c archive_mode=on -c "archive_command=pgbackrest --config=$RUN/pgbackrest.conf --stanza=$INSTANCE archive-push %p")
+        settings+=(-c archive_mode=on -c "archive_command=timeout --kill-after=10 300 pgbackrest ${of_instance[*]} archive-push %p")
     fi
     if [ "$STANDBY" = true ]; then settings+=(-c synchronous_standby_names=budstikke_standby); fi
 }
 
-# alone [DATABASE]: statements from standard input, one a line, into a cluster that does not run. Told that there is an archive, or its checkpoint
-# would remove segments that the archive still waits for.
+# alone [DATABASE]: statements from standard input, one a line, into a cluster that does not run; fails with the first one that fails. Told
+# that there is an archive, or its checkpoint would remove segments that the archive still waits for; and segments that go are not
+# used again, with what was in them.
 alone() {
     local archive_mode=on
     if [ -z "$REPOSITORY" ]; then archive_mode=off; fi
-    postgres --single -D "$PGDATA" -c "archive_mode=$archive_mode" -c archive_command=false -c log_min_error_statement=panic -c log_statement=none "${1:-postgres}" >/dev/null
+    postgres --single -D "$PGDATA" -c exit_on_error=on -c wal_recycle=off -c "archive_mode=$archive_mode" -c archive_command=false -c log_min_error_statement=panic -c log_statement=none "${1:-postgres}" >/dev/null
 }

@@ -17,7 +17,8 @@ restore() { # SETTINGS…
     touch "$RUN/restoring"
     rm -rf "$aside"
     mkdir -m 0700 "$aside"
-    rest restore "--pg1-path=$aside" "${options[@]}" || die "the restore failed: the old cluster is as it was"
+    LIMIT=604800 rest restore "--pg1-path=$aside" "--recovery-option=restore_command=$(archive_get "$aside")" "${options[@]}" ||
+        die "the restore failed: the old cluster is as it was"
     # Nobody can connect, and nothing is pushed before it is the one that holds; what it would push waits.
     mkdir -p "$RUN/aside"
     pg_ctl start --silent --wait --timeout 604800 -D "$aside" -o "$(printf '%q ' "$@" "${settings[@]}" -c listen_addresses= \

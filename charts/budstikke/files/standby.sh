@@ -24,7 +24,19 @@ copy() {
     wait "$child" || return 1
     rm -rf "$PGDATA"
     mv "$PGDATA.new" "$PGDATA"
+    date -u +%FT%TZ >"$PGDATA.following"
     touch "$PGDATA/standby.signal"
+}
+
+# Until there is one, more and more seldom.
+copied() {
+    local pause=5
+    until copy; do
+        say "no copy could be taken: the next try is in $pause s"
+        sleep "$pause" &
+        wait $! || true
+        pause=$((pause < 160 ? 2 * pause : 300))
+    done
 }
 
 streams() {
@@ -61,8 +73,10 @@ if [ "${PROMOTED:-false}" = true ]; then
     fi
     if [ -e "$PGDATA/recovery.signal" ]; then
         get=false
-        if [ -n "$REPOSITORY" ]; then get="pgbackrest --config=$RUN/pgbackrest.conf --stanza=$INSTANCE archive-get %f %p"; fi
+        if [ -n "$REPOSITORY" ]; then get="timeout --kill-after=10 120 pgbackrest ${of_instance[*]} archive-get %f %p"; fi
         settings+=(-c "restore_command=$get")
+        # It is started anew for this, but it is no copy that was restored: commits have waited for it since then.
+        if [ -s "$PGDATA.following" ]; then settings+=(-c "budstikke.following_since=$(cat "$PGDATA.following")"); fi
     fi
     exec postgres -D "$PGDATA" "${settings[@]}" "$@"
 fi
@@ -77,9 +91,9 @@ child=
 trap stop INT TERM
 while :; do
     # Without the signal it has been the primary: what has become of its data is in the primary's hands now.
-    if [ ! -e "$PGDATA/standby.signal" ]; then until copy; do sleep 5 & wait $! || true; done; fi
+    if [ ! -e "$PGDATA/standby.signal" ]; then copied; fi
     postgres -D "$PGDATA" "${settings[@]}" "$@" -c "primary_conninfo=$upstream" &
     child=$!
     watch && exit 0
-    until copy; do sleep 5 & wait $! || true; done
+    copied
 done

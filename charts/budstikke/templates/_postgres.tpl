@@ -7,6 +7,11 @@
 {{ if and $standby.enabled $standby.promoted }}{{ .component }}-standby{{ else }}{{ .component }}{{ end }}
 {{- end }}
 
+{{/* How many hours a base backup may take. */}}
+{{- define "budstikke.backupHours" -}}
+{{ ternary 5 1 (eq . "postgres") }}
+{{- end }}
+
 {{- define "budstikke.postgresPod" -}}
 {{- $values := .root.Values }}
 {{- $embedded := (index $values .component).embedded }}
@@ -104,6 +109,7 @@ spec:
         {{- $own := index $values.backups .component }}
         - {name: EVERY, value: {{ mul $own.everyHours 3600 | quote }}}
         - {name: KEEP, value: {{ ternary (mul ($own.keepDays | default 0) 86400) (mul ($own.keepHours | default 0) 3600) (eq .component "postgres") | quote }}}
+        - {name: MOST, value: {{ mul 3600 (include "budstikke.backupHours" .component | int) | quote }}}
         - {name: TICK, value: {{ $values.backups.tickSeconds | quote }}}
       securityContext: {{- include "budstikke.containerSecurity" .root | nindent 8 }}
       resources: {{- toYaml $values.backups.resources | nindent 8 }}

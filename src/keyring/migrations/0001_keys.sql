@@ -92,9 +92,6 @@ begin
             on conflict (gone_on, class) do update set keys = destruction.keys + excluded.keys', due, key_partition(due));
         execute format('drop table %I', key_partition(due));
     end loop;
-    -- Asked every few minutes: on an instance to which nothing is written there is no checkpoint, and a segment that holds a
-    -- destroyed key would stay.
-    perform pg_logical_emit_message(true, 'budstikke', '');
 end $$;
 
 -- Writes a partition anew without the rows that a condition names: nothing else that its pages held is left.
@@ -126,6 +123,45 @@ begin
     return went;
 end $$;
 
+-- Destroys these keys of days gone by: what they were made for is kept no longer, `due` says since when. What went is in
+-- `destruction`.
+create function destroy_outlived(tenants bigint[], classes text[], names text[], dues date[]) returns void
+language plpgsql security definer set search_path = keyring, pg_temp as $$
+declare
+    partition text;
+begin
+    lock table key in access exclusive mode;
+    insert into destruction (gone_on, class, keys, tenants)
+    select o.due, k.class, count(*), count(distinct k.tenant_id)
+    from unnest(tenants, classes, names, dues) as o (tenant_id, class, name, due) join key k using (tenant_id, class, name)
+    group by o.due, k.class
+    on conflict (gone_on, class) do update
+    set keys = destruction.keys + excluded.keys, tenants = greatest(destruction.tenants, excluded.tenants);
+    -- Listed first: a table that is being read cannot be written anew.
+    foreach partition in array array(
+        select distinct key_partition(k.gone_on)
+        from unnest(tenants, classes, names) as o (tenant_id, class, name) join key k using (tenant_id, class, name))
+    loop
+        perform rewrite_without(partition::regclass, format(
+            '(tenant_id, class, name) in (select * from unnest(%L::bigint[], %L::text[], %L::text[]))', tenants, classes, names));
+    end loop;
+end $$;
+
+-- How often keys of a tenant were erased ahead of their date: part of the names of those that are made since. One that is made anew
+-- for the same day is never taken for the one that something was sealed with.
+create table renewal (
+    tenant_id   bigint primary key,
+    times       integer not null
+);
+
+-- The keys of a tenant are erased once more. Whoever makes keys of it waits until that is done.
+create function renew(tenant bigint) returns void
+language sql set search_path = keyring, pg_temp
+begin atomic
+    insert into renewal (tenant_id, times) values (tenant, 1)
+    on conflict (tenant_id) do update set times = renewal.times + 1;
+end;
+
 -- Destroys a tenant's keys of a class that were used before `before`.
 create function erase_keys(tenant bigint, of_class text, before date) returns bigint
 language plpgsql security definer set search_path = keyring, pg_temp as $$
@@ -135,6 +171,7 @@ declare
 begin
     -- Whoever makes keys of this tenant waits.
     perform pg_advisory_xact_lock(tenant);
+    perform renew(tenant);
     lock table key in access exclusive mode;
     -- With the keys, so that a copy has both or neither (0003).
     insert into erasure (tenant_id, class, before) values (tenant, of_class, erase_keys.before) on conflict do nothing;
@@ -157,7 +194,8 @@ declare
     went bigint := 0;
 begin
     perform pg_advisory_xact_lock(tenant);
-    -- In the order in which those who make keys come to them.
+    -- In the order in which those who make keys and those who look them up come to them: whoever is the first in another one and
+    -- waits here would be waited for.
     lock table wrapping_key, lasting_key, key, hour_key in access exclusive mode;
     insert into erasure (tenant_id, class, before)
     select tenant, 'account', (now() at time zone 'Europe/Copenhagen')::date
@@ -168,6 +206,7 @@ begin
     loop
         went := went + rewrite_without(partition, format('tenant_id = %s', tenant));
     end loop;
+    delete from renewal r where r.tenant_id = tenant;
     return went;
 end $$;
 
@@ -209,6 +248,7 @@ end $$;
 grant usage on schema keyring to budstikke_operator, budstikke_api;
 grant select, insert, delete on wrapping_key, lasting_key, key to budstikke_operator;
 grant select, delete on destruction to budstikke_operator;
+grant select on renewal to budstikke_operator;
 grant select on wrapping_key, lasting_key, key to budstikke_api;
 
 -- Sets a login's password from its SCRAM-SHA-256 verifier: the password itself never reaches the server or its log.
@@ -224,5 +264,6 @@ end $$;
 alter default privileges revoke execute on functions from public;
 revoke execute on all functions in schema keyring from public;
 grant execute on function ensure_key_partition(date), destroy_keys(date), erase_keys(bigint, text, date),
+    destroy_outlived(bigint[], text[], text[], date[]),
     forget_tenant(bigint), wal_window()
     to budstikke_operator;

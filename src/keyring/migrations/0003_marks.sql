@@ -7,6 +7,13 @@ begin
     return (select system_identifier from pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8);
 end $$;
 
+-- Since when this server has all that is committed: since it started; or where it was started anew to take over, as the pod of a
+-- standby is, since it began to follow. The chart's script says so, on the command line of the server.
+create function server_since() returns timestamptz
+language sql stable set search_path = keyring, pg_temp as $$
+    select least(pg_postmaster_start_time(), nullif(current_setting('budstikke.following_since', true), '')::timestamptz)
+$$;
+
 -- The newest mark, written after the data's own of the same number.
 create table mark (
     only_one         boolean primary key default true check (only_one),
@@ -73,5 +80,5 @@ begin atomic
     select greatest((select max(tenant_id) from wrapping_key), (select max(tenant_id) from erasure), 0);
 end;
 
-grant execute on function server_history(), keep_mark(bigint, timestamptz, bigint, bigint, bytea, boolean),
+grant execute on function server_history(), server_since(), keep_mark(bigint, timestamptz, bigint, bigint, bytea, boolean),
     confirm_history(boolean, bigint), restores(), newest_account() to budstikke_operator;

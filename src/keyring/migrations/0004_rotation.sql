@@ -88,11 +88,20 @@ begin
     return changed;
 end $$;
 
--- When the write-ahead log was closed for the archive, and the segment that it was in.
+-- Where the write-ahead log was at a time: what was committed before is in this segment or in an earlier one.
 create table wal_mark (
     at          timestamptz primary key,
-    segment     text not null
+    segment     text not null,
+    safe        boolean not null default false           -- the archive was seen to have it
 );
+
+-- The newest segment that the archive has, as far as the server remembers: it forgets when it crashes. Of a backup's label the
+-- segment that it began in, which went before it.
+create function archived_segment() returns text
+language sql stable set search_path = keyring, pg_temp
+begin atomic
+    select left(last_archived_wal, 24) from pg_stat_archiver where last_archived_wal ~ '^[0-9A-F]{24}';
+end;
 
 -- Keys made before this are on another machine: with a synchronous standby all that are committed; with an archive those
 -- whose log it has; without either nothing is waited for, since there is no other machine.
@@ -101,30 +110,42 @@ language sql stable security definer set search_path = keyring, pg_temp
 begin atomic
     select case
         when current_setting('synchronous_standby_names') <> '' or current_setting('archive_mode') = 'off' then 'infinity'
-        else coalesce(
-            -- Of a backup's label the segment that it began in, which went before it.
-            (select max(at) from wal_mark where segment <= (select left(last_archived_wal, 24) from pg_stat_archiver
-                where last_archived_wal ~ '^[0-9A-F]{24}')),
-            '-infinity')
+        else coalesce((select max(at) from wal_mark where safe or segment <= archived_segment()), '-infinity')
     end;
 end;
 
--- Closes the segment that a tenant's keys of a day are in, so that the archive gets it at once rather than after
--- archive_timeout. Once: a segment takes 16 MB however little is in it, and an archive that is away would fill the disk.
-create function close_segment(tenant bigint, day date) returns void
+-- Marks where the log is. Asked every few minutes: by it what was made meanwhile is known to be safe, and that the archive is late.
+-- On an instance to which nothing else is written there would be no checkpoint without it, nor another segment, and a segment that
+-- holds a destroyed key would stay.
+create function mark_log() returns void
 language plpgsql security definer set search_path = keyring, pg_temp as $$
-declare
-    place pg_lsn;
 begin
     -- Whoever makes keys holds this lock until they are committed: what has an earlier time than the mark is in the log.
     perform pg_advisory_xact_lock(hashtext('keyring.make'));
-    if (select max(at) from wal_mark)
-        > (select max(created_at) from key where tenant_id = tenant and usable_from = day) then
-        return;
-    end if;
+    update wal_mark set safe = true where not safe and segment <= archived_segment();
     insert into wal_mark values (clock_timestamp(), pg_walfile_name(pg_current_wal_insert_lsn()))
         on conflict (at) do nothing;
-    delete from wal_mark where at < now() - interval '40 days';
+    -- The newest that is safe says all of those before it.
+    delete from wal_mark where at < (select max(m.at) from wal_mark m where m.safe) or at < now() - interval '40 days';
+end $$;
+
+-- Closes the segment that keys made until `made` are in, so that the archive gets it at once rather than after archive_timeout.
+-- Once: a segment takes its whole size however little is in it, and an archive that is away would fill the disk.
+create function close_segment(made timestamptz) returns void
+language plpgsql security definer set search_path = keyring, pg_temp as $$
+declare
+    present text;
+    marked text;
+    place pg_lsn;
+begin
+    perform pg_advisory_xact_lock(hashtext('keyring.make'));
+    present := pg_walfile_name(pg_current_wal_insert_lsn());
+    select m.segment into marked from wal_mark m where m.at > made order by m.at limit 1;
+    if marked is null then
+        insert into wal_mark values (clock_timestamp(), present) on conflict (at) do nothing;
+    elsif marked <> present then
+        return;
+    end if;
     begin
         place := pg_switch_wal();
     exception when insufficient_privilege then
@@ -132,10 +153,27 @@ begin
     end;
 end $$;
 
+-- Whether what is marked should have been archived long since: the archive fails, or hangs, which the server counts as nothing. A
+-- try that fails now and then is made again within the minute.
+create function archive_is_late() returns boolean
+language sql stable security definer set search_path = keyring, pg_temp
+begin atomic
+    select current_setting('archive_mode') <> 'off' and (
+        exists (
+            select from wal_mark where not safe and segment > coalesce(archived_segment(), '')
+              and at < now() - interval '15 minutes'
+                  - make_interval(secs => (select setting::integer from pg_settings where name = 'archive_timeout')))
+        or exists (
+            select from pg_stat_archiver
+            where last_failed_time > coalesce(last_archived_time, '-infinity')
+              and coalesce(last_archived_time, stats_reset, pg_postmaster_start_time()) < now() - interval '15 minutes'));
+end;
+
 grant select, insert on route_key to budstikke_operator;
 grant select on rotation to budstikke_operator;
 grant execute on function rewrap(text, bigint, bytea, bytea, text), finish_rotation(text),
-    rotate_wrapping(bigint, bytea, bytea, text, text[], bytea[]), close_segment(bigint, date) to budstikke_operator;
+    rotate_wrapping(bigint, bytea, bytea, text, text[], bytea[]), close_segment(timestamptz), mark_log(), archive_is_late()
+    to budstikke_operator;
 grant execute on function safe_until() to budstikke_operator, budstikke_api;
 -- A wrapping key is made once, and changed by the functions above alone; it goes by forget_tenant.
 revoke delete on wrapping_key, lasting_key from budstikke_operator;

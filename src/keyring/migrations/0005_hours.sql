@@ -60,8 +60,8 @@ begin
     end loop;
 end $$;
 
--- Destroys a tenant's keys of all hours, those to come included: how many.
-create function erase_hour_keys(tenant bigint) returns bigint
+-- Destroys a tenant's keys of the hours that began before `before`, ahead of their time: how many.
+create function erase_hour_keys(tenant bigint, before timestamptz) returns bigint
 language plpgsql security definer set search_path = keyring, pg_temp set timezone = 'UTC' as $$
 declare
     partition text;
@@ -69,18 +69,21 @@ declare
 begin
     -- Whoever makes keys of this tenant waits; without any, nobody else does.
     perform pg_advisory_xact_lock(tenant);
-    if not exists (select from hour_key k where k.tenant_id = tenant) then
+    if not exists (select from hour_key k where k.tenant_id = tenant and k.usable_from < before) then
         return 0;
     end if;
+    perform renew(tenant);
     lock table hour_key in access exclusive mode;
     -- Listed first: a table that is being read cannot be written anew.
-    foreach partition in array array(select distinct hour_partition(k.gone_at) from hour_key k where k.tenant_id = tenant) loop
-        went := went + rewrite_without(partition::regclass, format('tenant_id = %s', tenant));
+    foreach partition in array array(
+        select distinct hour_partition(k.gone_at) from hour_key k where k.tenant_id = tenant and k.usable_from < before)
+    loop
+        went := went + rewrite_without(partition::regclass, format('tenant_id = %s and usable_from < %L', tenant, before));
     end loop;
     return went;
 end $$;
 
 grant select, insert, delete on hour_key to budstikke_operator;
 grant select on hour_key to budstikke_api;
-grant execute on function ensure_hour_partition(timestamptz), destroy_hour_keys(timestamptz), erase_hour_keys(bigint)
+grant execute on function ensure_hour_partition(timestamptz), destroy_hour_keys(timestamptz), erase_hour_keys(bigint, timestamptz)
     to budstikke_operator;

@@ -107,6 +107,15 @@ impl RepeatKey {
         Bound::new(tenant, Class::Repeat, name, bytes).map(Self)
     }
 
+    /// The owner's, who has no keys in the keyring: from what no database holds, the 32 octets of the hash of its API key.
+    ///
+    /// # Errors
+    /// When it is of another length.
+    pub fn of_owner(owner: TenantId, hash: &[u8]) -> Result<Self, Refused> {
+        let bytes: [u8; 32] = hash.try_into().map_err(|_| Refused)?;
+        Self::new(owner, "owner", &Zeroizing::new(bytes))
+    }
+
     /// A keyed hash: equal for equal content and purpose, says nothing to one who has not the key.
     #[must_use]
     pub fn digest(&self, purpose: &str, content: &[u8]) -> [u8; 32] {

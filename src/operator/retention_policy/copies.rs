@@ -13,12 +13,23 @@ use crate::store::backups::{Copies, Report, Standby};
 const UNHEARD: SignedDuration = SignedDuration::from_hours(6);
 /// How much longer than due a base backup may take to come.
 const LATE: SignedDuration = SignedDuration::from_hours(1);
+/// For how long backups may fail, round for round, before what is not in one counts as exposed.
+const FAILING: SignedDuration = SignedDuration::from_mins(15);
 
 /// The copies of both instances.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Both {
     pub(super) keyring: Copies,
     pub(super) data: Copies,
+}
+
+impl Both {
+    /// What counts of it. Existing instances have no loop that reports, and their standbys have names of their own: nothing is
+    /// known of these but what is declared, and nothing that was reported before the move counts.
+    pub(super) fn seen(self, embedded: Embedded) -> Self {
+        let of = |is: bool, copies| if is { copies } else { Copies::default() };
+        Self { keyring: of(embedded.keyring, self.keyring), data: of(embedded.data, self.data) }
+    }
 }
 
 /// An instance, and what the chart and the policy call its numbers.
@@ -133,6 +144,12 @@ impl Instance<'_> {
                 let since = format!("since the last backup at {}", shown(*newest));
                 format!("D8 is not kept: the next backup of the {name} is late ({failure}): {}", lost(&since))
             }
+            Some(Report { failing_since: Some(since), failure, .. }) if now.duration_since(*since) > FAILING => {
+                format!(
+                    "backups of the {name} fail since {} ({failure}): look at its container `backup`",
+                    shown(*since)
+                )
+            }
             Some(_) => return None,
         };
         Some((reasons::OVERDUE, message))
@@ -187,6 +204,7 @@ mod tests {
             keep_seconds: 24 * 3_600,
             every_seconds: 6 * 3_600,
             failure: String::new(),
+            failing_since: None,
         };
         Copies { report: Some(report), standby: Standby::None }
     }
@@ -220,6 +238,30 @@ mod tests {
         assert_eq!(said(Copies::default(), Copies::default(), Embedded::default()), "", "existing instances");
         assert!(exposed(&both(copies(1, 1), copies(1, 1)), ALL).is_some());
         assert!(exposed(&both(copies(1, 1), copies(1, 1)), Embedded::default()).is_none());
+    }
+
+    #[test]
+    fn backups_that_go_on_failing_are_told_with_what_fails() {
+        let failing = |minutes: i64| {
+            let mut data = copies(20, 1);
+            let report = data.report.as_mut().expect("a report");
+            report.failure = "its log is not archived since then".to_owned();
+            report.failing_since = now().checked_sub(SignedDuration::from_mins(minutes)).ok();
+            wrong(&spec(24), &both(copies(1, 1), data), ALL, now()).map(|(_, message)| message)
+        };
+        assert_eq!(failing(15), None, "the next try may do it");
+        let told = failing(16).expect("it fails");
+        assert!(told.contains("fail since 2026-03-30T09:44:00Z (its log is not archived since then)"), "{told}");
+    }
+
+    #[test]
+    fn nothing_is_demanded_of_existing_instances_but_what_is_declared() {
+        let of_others = || Copies { standby: Standby::Away, ..copies(100, 100) };
+        let said = |embedded| wrong(&spec(24), &both(of_others(), of_others()).seen(embedded), embedded, now());
+        assert!(said(ALL).is_some());
+        assert_eq!(said(Embedded { backups: true, ..Embedded::default() }), None);
+        let data = said(Embedded { keyring: false, ..ALL }).expect("the data instance is embedded");
+        assert!(data.1.contains("data instance"), "{}", data.1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::super::controller::Scope;
 use super::super::expiry::Last;
 use super::super::failure::Failure;
 use super::copies::{self, Both};
-use super::validate::{log_days, mail_hours, not_kept};
+use super::validate::{kept_mail_hours, log_days, mail_hours, not_kept};
 use crate::crd::conditions::{reasons, types};
 use crate::crd::retentionpolicy::{ClassStatus, ErasedStatus};
 use crate::crd::values::Day;
@@ -16,7 +16,9 @@ use crate::crd::{RetentionPolicySpec, RetentionPolicyStatus};
 use crate::domain::period::queue_days;
 use crate::domain::{Hour, TenantId, copenhagen_day};
 use crate::keyring::{Class, WalWindow};
+use crate::retention::shortened::mail::first_kept;
 use crate::store::backups;
+use crate::store::retention::mail::{self, Pending as PendingMail};
 use crate::store::retention::{self as store, CaughtUp, Pending, journal};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -35,6 +37,7 @@ pub(super) struct Proof {
     oldest_hour: Option<Hour>,
     overdue: i64,
     pending: Option<Pending>,
+    pending_mail: Option<PendingMail>,
     caught_up: Option<CaughtUp>,
     embedded: Embedded,
     copies: Both,
@@ -51,17 +54,20 @@ impl Proof {
         let of_store = |error| Failure::Retention(crate::retention::Error::Store(error));
         let totals = journal::totals(&context.pool).await.map_err(of_store)?;
         let pending = store::pending(&context.pool, accounts, log_days(spec), today).await.map_err(of_store)?;
+        let wal = context.keyring.wal_window().await.map_err(Failure::Keyring)?;
+        let before = first_kept(now, kept_mail_hours(spec, &wal));
+        let pending_mail = mail::pending(&context.pool, accounts, before, now).await.map_err(of_store)?;
         let caught_up = store::caught_up(&context.pool).await.map_err(of_store)?;
         let keyring = context.keyring.copies().await.map_err(Failure::Keyring)?;
         let data = backups::copies(&context.pool).await.map_err(|error| of_store(store::Error::Copies(error)))?;
-        context.metrics.copies("keyring", &keyring);
-        context.metrics.copies("data", &data);
-        let copies = Both { keyring, data };
+        let embedded = context.embedded;
+        let copies = Both { keyring, data }.seen(embedded);
+        context.metrics.copies("keyring", &copies.keyring);
+        context.metrics.copies("data", &copies.data);
         let last = context.retention.borrow().clone();
         let overdue = days + hours;
-        let embedded = context.embedded;
         let erased = Some(erased(&totals));
-        Ok(Self { last, erased, oldest, oldest_hour, overdue, pending, caught_up, embedded, copies })
+        Ok(Self { last, erased, oldest, oldest_hour, overdue, pending, pending_mail, caught_up, embedded, copies })
     }
 
     /// Whether what the policy promises is kept; `None` before that is known.
@@ -88,7 +94,8 @@ impl Proof {
             WalWindow::Unbounded(setting) => no(
                 reasons::INVALID,
                 format!(
-                    "the keyring's write-ahead log keeps destroyed keys: change {setting} of its server (archive_timeout = 1min, wal_recycle = off, wal_keep_size = 0, an archive_command that succeeds, no replication slot)"
+                    "the keyring's write-ahead log keeps destroyed keys{}: change {setting} of its server (archive_timeout = 1min, wal_recycle = off, wal_keep_size = 0, an archive_command that ends and succeeds, no replication slot)",
+                    if spec.mail.keep_days > 0 { ", so that no copies of mail are kept" } else { "" }
                 ),
             ),
             WalWindow::Bounded(seconds) if *seconds > WAL_SECONDS => no(
@@ -114,7 +121,20 @@ impl Proof {
     fn gone(&self, now: Timestamp) -> String {
         let late = self.caught_up.filter(|late| now.duration_since(late.at) < TOLD);
         let late = late.map(|late| format!("; days that were missed until {}: {}", shown(late.at), late.days));
-        format!("what must be gone is gone{}", late.unwrap_or_default())
+        let (late, waiting) = (late.unwrap_or_default(), self.waiting().unwrap_or_default());
+        format!("what must be gone is gone{late}{waiting}")
+    }
+
+    /// What keeps keys that would be gone otherwise.
+    fn waiting(&self) -> Option<String> {
+        let run = self.last.run.as_ref()?;
+        let waiting = run.waiting + run.waiting_kept;
+        (waiting > 0).then(|| {
+            format!(
+                "; {waiting} messages wait (scheduled, held or in a flight) under keys that would be gone otherwise: each ends before the \
+                 date of its key"
+            )
+        })
     }
 
     /// When all that had to be gone was gone last. Told anew once an hour, or when something went: a status that changes with
@@ -134,14 +154,21 @@ impl Proof {
 
     /// What waits to be erased since the policy was shortened.
     pub(super) fn pending(&self) -> Option<Verdict> {
-        let Pending { tenants, entries, since } = self.pending.as_ref()?;
-        let at = since.saturating_add(SignedDuration::from_hours(24)).unwrap_or(*since);
-        let message = format!(
-            "{entries} log entries of {tenants} tenants are older than the policy now keeps them: they are erased at {} (write \
-             `eraseConfirmedBefore` to have them erased now, or `log.keep` as it was to keep them)",
-            shown(at)
-        );
-        Some(Verdict::yes(types::ERASURE_PENDING, reasons::PROGRESSING, message))
+        let waits = |count: i64, what: &str, tenants: i64, since: Timestamp, setting: &str| {
+            let at = since.saturating_add(SignedDuration::from_hours(24)).unwrap_or(since);
+            format!(
+                "{count} {what} of {tenants} tenants are older than the policy now keeps them: they are erased at {} (write \
+                 `eraseConfirmedBefore` to have them erased now, or `{setting}` as it was to keep them)",
+                shown(at)
+            )
+        };
+        let log = self.pending.as_ref();
+        let log = log.map(|log| waits(log.entries, "log entries", log.tenants, log.since, "log.keep"));
+        let mail = self.pending_mail.as_ref();
+        let mail = mail.map(|mail| waits(mail.copies, "copies of mail", mail.tenants, mail.since, "mail.keepDays"));
+        let all: Vec<String> = log.into_iter().chain(mail).collect();
+        let verdict = || Verdict::yes(types::ERASURE_PENDING, reasons::PROGRESSING, all.join("; "));
+        (!all.is_empty()).then(verdict)
     }
 
     /// What is kept, and until when.
@@ -229,7 +256,18 @@ mod tests {
 
     fn ran(minutes_ago: i64, wal: WalWindow) -> Proof {
         let at = now().saturating_sub(SignedDuration::from_mins(minutes_ago)).expect("near");
-        let run = Run { at, keys: 0, partitions: 0, entries: 0, messages: 0, accounts: 0, caught_up: 0, wal };
+        let run = Run {
+            at,
+            keys: 0,
+            partitions: 0,
+            entries: 0,
+            messages: 0,
+            accounts: 0,
+            waiting: 0,
+            waiting_kept: 0,
+            caught_up: 0,
+            wal,
+        };
         Proof { last: Last { run: Some(run), failed: None }, ..Proof::default() }
     }
 
@@ -258,6 +296,16 @@ mod tests {
             let (holds, message) = verdict(&proof);
             assert!(!holds && message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn messages_that_keep_their_keys_are_counted() {
+        let mut proof = ran(5, WalWindow::Bounded(4_200));
+        if let Some(run) = &mut proof.last.run {
+            (run.waiting, run.waiting_kept) = (1, 2);
+        }
+        let (holds, message) = verdict(&proof);
+        assert!(holds && message.contains("; 3 messages wait (scheduled, held or in a flight)"), "{message}");
     }
 
     #[test]

@@ -31,12 +31,20 @@ pub(in crate::operator) fn log_days(spec: &RetentionPolicySpec) -> i32 {
 
 /// For how many hours the key of an hour's copies of mail lives; 0: none is kept (D3).
 pub(in crate::operator) fn mail_hours(spec: &RetentionPolicySpec, wal: &WalWindow) -> u32 {
-    let wal_seconds = match wal {
-        WalWindow::Bounded(seconds) => u32::try_from(*seconds).unwrap_or(u32::MAX),
-        // Nothing can be kept then, whatever is made of it: `Compliant` says so.
+    match wal {
+        WalWindow::Bounded(seconds) => {
+            let seconds = u32::try_from(*seconds).unwrap_or(u32::MAX);
+            period::mail_hours(spec.mail.keep_days.into(), spec.backups.keyring_keep_hours.into(), seconds)
+        }
+        // A key that is destroyed would stay in the log: `Compliant` says which setting is to blame.
         WalWindow::Unbounded(_) => 0,
-    };
-    period::mail_hours(spec.mail.keep_days.into(), spec.backups.keyring_keep_hours.into(), wal_seconds)
+    }
+}
+
+/// For how many hours copies of mail that are there already are kept: none where nothing is logged for anybody (D3, D4).
+pub(in crate::operator) fn kept_mail_hours(spec: &RetentionPolicySpec, wal: &WalWindow) -> u32 {
+    let nothing_is_logged = spec.opt_out.as_ref().and_then(|opt| opt.always) == Some(true);
+    if nothing_is_logged { 0 } else { mail_hours(spec, wal) }
 }
 
 /// Which part of D8 the policy itself says is not kept.
@@ -106,6 +114,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn no_copy_of_mail_is_kept_where_the_log_keeps_its_key() {
+        let policy = policy(&json!({"months": 3}), 24);
+        assert_eq!(mail_hours(&policy, &WalWindow::Bounded(4_200)), 46);
+        assert_eq!(mail_hours(&policy, &WalWindow::Unbounded("archive_timeout".to_owned())), 0);
     }
 
     #[test]

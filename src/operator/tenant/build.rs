@@ -20,7 +20,9 @@ use crate::crd::smsroute::{self, AlphabetEncoding, ReceiptRequest};
 use crate::crd::tenant::{self, Sender, Service};
 use crate::crd::{RetentionPolicySpec, Tenant, TenantSpec};
 use crate::domain::{MilliOre, TenantId};
+use crate::keyring::WalWindow;
 use crate::retention::shortened::Wanted;
+use crate::retention::shortened::mail::Wanted as WantedMail;
 use crate::store::accounts::{Enforcement, InboundNumber, Orders, Share, Terms};
 
 /// CPU and memory of a sender, and the memory it may use at most, unless the owner writes otherwise.
@@ -79,6 +81,15 @@ pub(super) fn kept(tenant: &Tenant, found: &Dereferenced, log_days: u32) -> Want
         days: i32::try_from(log_days).unwrap_or(i32::MAX),
         opted_out: tenant.spec.logging.is_some(),
         confirmed_before: confirmed.map(|day| day.0),
+    }
+}
+
+/// For how long copies of mail that are there already are to be kept, also of a service that the tenant has no more.
+pub(super) fn kept_mail(tenant: &Tenant, policy: &RetentionPolicySpec, wal: &WalWindow) -> WantedMail {
+    WantedMail {
+        hours: if is_logged(&tenant.spec, policy) { retention_policy::kept_mail_hours(policy, wal) } else { 0 },
+        opted_out: tenant.spec.logging.is_some(),
+        confirmed_before: policy.erase_confirmed_before.map(|day| day.0),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::crd::Tenant;
 use crate::domain::{TenantId, copenhagen_day};
 use crate::keyring::Class;
 use crate::pki::{Leaf, sender_of};
-use crate::retention::shortened::{self, Step, Wanted};
+use crate::retention::shortened::{self, Step, Wanted, mail};
 use crate::store::accounts;
 use crate::store::logins::Holder;
 use crate::store::partitions;
@@ -59,6 +59,8 @@ pub(super) async fn mail_keys(
     };
     if context.keyring.provide_mail(id, now, lives).await.map_err(Failure::Keyring)? {
         partitions::ensure_mail(&context.pool, now).await.map_err(Failure::Partitions)?;
+        // Until the archive has it nothing is sealed with it, and so no copy kept; the keys of later hours will be there by then.
+        context.keyring.secure_hour(id, now).await.map_err(Failure::Keyring)?;
     }
     if tenant.spec.logging.is_some() {
         let keys = context.keyring.erase_mail(id).await.map_err(Failure::Keyring)?;
@@ -72,22 +74,30 @@ pub(super) async fn mail_keys(
     Ok(())
 }
 
+/// The sender's Secret is another account's: of one of this name that was erased while the resource stayed applied, with another
+/// registration number since.
+pub(super) fn left_by_another(scope: &Scope, tenant: &Tenant, id: TenantId) -> bool {
+    let secret = scope.world.get(&scope.world.children.secrets, &labels::child("sender", &tenant.name_any()));
+    material::text(secret.as_deref(), names::CERTIFICATE).is_some_and(|pem| !is_of(pem, id))
+}
+
 /// Empties what was made for a Tenant whose account is erased, though the resource is still applied: no key and no password
-/// outlives it (A6). The hollow objects go with the resource.
+/// outlives it (A6). The hollow objects go with the resource. The sender's Secret, by which it is known whose they are, comes last.
 pub(super) async fn empty(scope: &Scope, tenant: &Tenant) -> Result<(), Failure> {
     let Scope { world, context } = scope;
     let (name, namespace) = (tenant.name_any(), &world.namespace);
     let child = labels::child("sender", &name);
     let applier = Applier { client: &context.client, namespace, manager: MANAGER };
     let parts = Parts { tenant, name, namespace, workloads: &context.workloads, replicas: 0 };
+    api_key::empty(scope, tenant).await?;
     if let Some(live) = world.get(&world.children.deployments, &child) {
         applier.apply(Some(&*live), &parts.deployment()).await.map_err(Failure::Apply)?;
     }
+    applier.delete(world.get(&world.children.budgets, &child).as_deref()).await.map_err(Failure::Apply)?;
     if let Some(live) = world.get(&world.children.secrets, &child) {
         applier.apply(Some(&*live), &parts.secret(Data::new())).await.map_err(Failure::Apply)?;
     }
-    applier.delete(world.get(&world.children.budgets, &child).as_deref()).await.map_err(Failure::Apply)?;
-    api_key::empty(scope, tenant).await
+    Ok(())
 }
 
 /// Brings what is logged already in line with the policy, and says on which day the account is erased, if it has ended.
@@ -105,6 +115,25 @@ pub(super) async fn keep(
     let step = shortened::follow(&context.pool, &context.keyring, tenant, wanted, now, today).await;
     if let Step::Erase(_, before) = step.map_err(Failure::Retention)? {
         tracing::info!(%tenant, %before, "the log is kept shorter: what was accepted before is unreadable now");
+    }
+    Ok(())
+}
+
+/// Brings the copies of mail that are there already in line with the policy.
+pub(super) async fn keep_mail(
+    scope: &Scope,
+    tenant: &Tenant,
+    id: TenantId,
+    found: &Dereferenced,
+) -> Result<(), Failure> {
+    let context = &scope.context;
+    let Some(policy) = found.policy.spec() else { return Ok(()) };
+    let wal = context.keyring.wal_window().await.map_err(Failure::Keyring)?;
+    let wanted = build::kept_mail(tenant, policy, &wal);
+    let step = mail::follow(&context.pool, id, wanted, context.clock.now()).await;
+    if let mail::Step::Erase(kept) = step.map_err(Failure::Retention)? {
+        tracing::info!(tenant = %id, hours = kept.hours, "copies of mail are kept shorter: those that are older go now");
+        context.expire_now.notify_one();
     }
     Ok(())
 }

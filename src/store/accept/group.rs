@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{Call, Error, Outcome};
 use crate::domain::TenantId;
+use crate::store::repeats::{self, Claim, Claimed};
 
 type Outcomes<'a> = Vec<(&'a Call, Option<Outcome>)>;
 
@@ -63,51 +64,21 @@ async fn enforce(db: &mut PgConnection, outcomes: &mut Outcomes<'_>) -> sqlx::Re
     Ok(rows.into_iter().filter_map(|(tenant, row)| Some((tenant, row.messages_per_day?))).collect())
 }
 
-/// Stores the keys of repetitions. The table's primary key decides which of two equal calls is the first, also between
-/// processes: the later one waits here for the earlier one's commit.
+/// Stores the keys of repetitions: of two equal calls one is the first.
 async fn claim_keys(db: &mut PgConnection, outcomes: &mut Outcomes<'_>) -> sqlx::Result<()> {
-    let mut keyed: Vec<_> = open(outcomes).filter_map(|call| Some((call, call.repeat.as_ref()?))).collect();
-    if keyed.is_empty() {
-        return Ok(());
-    }
-    keyed.sort_by_key(|(call, repeat)| (call.tenant, repeat.key_hash));
-    let tenants: Vec<i64> = keyed.iter().map(|(call, _)| call.tenant.0).collect();
-    let keys: Vec<&[u8]> = keyed.iter().map(|(_, repeat)| &repeat.key_hash[..]).collect();
-    let bodies: Vec<&[u8]> = keyed.iter().map(|(_, repeat)| &repeat.body_hash[..]).collect();
-    let batches: Vec<Uuid> = keyed.iter().map(|(call, _)| call.batch.0).collect();
-    let answers: Vec<serde_json::Value> = keyed.iter().map(|(_, repeat)| repeat.answer.clone()).collect();
-    let first: Vec<Uuid> = sqlx::query_scalar!(
-        "insert into idempotency (tenant_id, key_hash, body_hash, batch_id, answer)
-         select * from unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::uuid[], $5::jsonb[])
-         on conflict do nothing returning batch_id",
-        &tenants,
-        &keys as &[&[u8]],
-        &bodies as &[&[u8]],
-        &batches,
-        &answers,
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    if first.len() == keyed.len() {
-        return Ok(());
-    }
-    let stored = sqlx::query!(
-        "select i.tenant_id, i.key_hash, i.body_hash, i.answer from idempotency i
-         join unnest($1::bigint[], $2::bytea[]) as asked (tenant_id, key_hash) using (tenant_id, key_hash)",
-        &tenants,
-        &keys as &[&[u8]],
-    )
-    .fetch_all(db)
-    .await?;
-    for (call, outcome) in outcomes.iter_mut().filter(|(_, outcome)| outcome.is_none()) {
-        let Some(repeat) = call.repeat.as_ref().filter(|_| !first.contains(&call.batch.0)) else { continue };
-        let before = stored.iter().find(|row| row.tenant_id == call.tenant.0 && row.key_hash == repeat.key_hash);
-        *outcome = Some(match before {
-            Some(row) if row.body_hash == repeat.body_hash => Outcome::Repeated(row.answer.clone()),
-            Some(_) => Outcome::KeyReused,
-            // It was removed between the two statements, a day old: the callers come again.
-            None => return Err(sqlx::Error::RowNotFound),
-        });
+    let claims: Vec<Claim<'_>> = open(outcomes)
+        .filter_map(|call| Some(Claim { caller: call.tenant, makes: call.batch.0, repeat: call.repeat.as_ref()? }))
+        .collect();
+    let mut claimed = repeats::claim(db, &claims).await?.into_iter();
+    for (call, outcome) in outcomes.iter_mut() {
+        if outcome.is_some() || call.repeat.is_none() {
+            continue;
+        }
+        *outcome = match claimed.next() {
+            Some(Claimed::Repeated(answer)) => Some(Outcome::Repeated(answer)),
+            Some(Claimed::KeyReused) => Some(Outcome::KeyReused),
+            Some(Claimed::First) | None => None,
+        };
     }
     Ok(())
 }

@@ -79,6 +79,7 @@ create table route (
     route_id    bigint generated always as identity primary key,
     namespace   text not null,
     name        text not null,
+    processor   jsonb,                                   -- the company behind it, as its resource names it (D6, D9)
     unique (namespace, name)
 );
 

@@ -77,6 +77,7 @@ language plpgsql security definer set search_path = budstikke, pg_temp set plan_
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     own constant bigint := current_tenant();
+    in_queue bigint;
 begin
     -- One that it neither shares nor was sending by is another tenant's: receipts are found by route.
     if exists (select from unnest(routes) as r (route_id) where r.route_id is not null
@@ -121,8 +122,33 @@ begin
         -- Never more than was accepted, whatever a route's style made of it.
         where p.part between 1 and s.parts
         on conflict do nothing
+    ), cleared as (
+        delete from flight where tenant_id = own and flight_id = any (landed)
     )
-    delete from flight where tenant_id = own and flight_id = any (landed);
+    select (select count(*) from gone) + (select count(*) from held) into in_queue;
+    -- Its sender has come back after it was ended as of unknown fate, by its key's day or by a release: what became of it is
+    -- known now, and what was accepted is billed (B10). Looked for only where one is not in the queue, which is rare.
+    if in_queue < cardinality(ids) then
+        with known as (
+            update message_log l set state = r.state, error = r.error, route_id = r.route_id, upstream_id = r.upstream_id,
+                tag = r.tag, submitted_at = r.submitted_at, final_at = r.final_at
+            from unnest(ids, states, errors, routes, upstream_ids, tags, submitted, finals)
+                as r (message_id, state, error, route_id, upstream_id, tag, submitted_at, final_at)
+            where l.tenant_id = own and l.message_id = r.message_id and l.state = 8 and l.route_id is null
+              and r.route_id is not null
+            returning l.message_id, l.day, l.parts, l.amount, l.route_id
+        ), part as materialized (
+            select p.*, k.day, k.parts, k.amount, k.route_id
+            from unnest(part_ids, part_numbers, part_states, part_errors, part_upstream_ids, part_tags, part_times, part_several)
+                as p (message_id, part, state, error, upstream_id, tag, at, several) join known k using (message_id)
+        ), parted as (
+            insert into message_part (tenant_id, message_id, part, day, state, error, route_id, upstream_id, tag)
+            select own, message_id, part, day, state, error, route_id, upstream_id, tag from part where several
+        )
+        insert into usage (tenant_id, message_id, part, month, at, amount)
+        select own, message_id, part, date_trunc('month', day)::date, at, amount from part where part between 1 and parts
+        on conflict do nothing;
+    end if;
 end $$;
 
 grant execute on function sender_adopt(bigint, boolean, smallint), sender_launch(bigint, uuid, bigint, uuid[]),

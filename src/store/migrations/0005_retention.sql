@@ -83,8 +83,15 @@ begin
     return missed;
 end $$;
 
+-- The last day on which a receipt may come of a message that is not final: ten after it was submitted, however long it was scheduled
+-- before; of one that never was, ten after it was accepted.
+create function heard_of_until(submitted_at timestamptz, accepted date) returns date
+language sql immutable
+return greatest((submitted_at at time zone 'Europe/Copenhagen')::date, accepted) + 10;
+
 -- Days of the log whose partitions can go: no key of them is left (`living` is the first day that has one), they are older
--- than any message may live, and nothing is under way in them. Those that were taken out and not dropped are among them.
+-- than any message may live, and nothing is under way in them: no message waits, and of none that was scheduled and sent of late a
+-- receipt may come. Those that were taken out and not dropped are among them.
 create function expirable_days(living date, today date) returns table (parent text, name text, day date)
 language plpgsql stable security definer set search_path = budstikke, pg_temp as $$
 begin
@@ -95,6 +102,10 @@ begin
                                          then to_date(right(relname, 8), 'YYYYMMDD') end as at
               from pg_class where relnamespace = 'budstikke'::regnamespace and relkind = 'r') as p
         where p.at < living and p.at < today - 10 and not exists (select from queue q where q.day = p.at)
+          -- Nothing waits for longer than the 39 days of its key: older days are not read.
+          and (p.at < today - 50 or p.relname like 'inbound%' or not exists (
+              select from message_log l
+              where l.day = p.at and l.state in (0, 1, 2) and heard_of_until(l.submitted_at, l.day) >= today))
         order by p.at, p.relname;
 end $$;
 
@@ -134,15 +145,24 @@ end $$;
 -- until it is, or until nothing can be heard of it any more. A bounded number of rows at once; how many, and of how many
 -- tenants, so that who asks knows whether to ask again.
 create function purge_kept(today date, most integer, out removed bigint, out tenants bigint)
-language plpgsql security definer set search_path = budstikke, pg_temp as $$
+language plpgsql security definer set search_path = budstikke, pg_temp set plan_cache_mode = force_generic_plan
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 begin
+    -- One tenant after another, of each by the index of the days that it keeps no longer: nobody reads what others keep.
     with due as materialized (
-        select l.tenant_id, l.message_id, l.day from retention r join message_log l using (tenant_id)
-        where l.day <= today - r.kept_days and (l.state not in (0, 1, 2) or l.day < today - 10)
+        select l.* from retention r cross join lateral (
+            select l.tenant_id, l.message_id, l.day from message_log l
+            where l.tenant_id = r.tenant_id and l.day <= today - r.kept_days
+              and (l.state not in (0, 1, 2) or heard_of_until(l.submitted_at, l.day) < today)
+            limit most
+        ) l
         limit most
     ), received as materialized (
-        select i.tenant_id, i.inbound_id, i.day from retention r join inbound i using (tenant_id)
-        where i.day <= today - greatest(r.kept_days, 1)
+        select i.* from retention r cross join lateral (
+            select i.tenant_id, i.inbound_id, i.day from inbound i
+            where i.tenant_id = r.tenant_id and i.day <= today - greatest(r.kept_days, 1)
+            limit most
+        ) i
         limit most
     ), parted as (
         delete from message_part p using due
@@ -159,8 +179,9 @@ begin
 end $$;
 
 -- Forces an end on messages whose key must be gone tomorrow: scheduled or held for too long. Those in a flight are about to end
--- by themselves, unless nobody is there to do it: on the day of the key they end too, as of unknown fate, and are not billed. A
--- bounded number at once; how many, and of how many tenants.
+-- by themselves, unless nobody is there to do it: on the day of the key they end too, as of unknown fate, and are not billed,
+-- unless their sender comes back and tells what was taken (`sender_settle`). A bounded number at once; how many, and of how many
+-- tenants.
 create function expire_queue(today date, most integer, out removed bigint, out tenants bigint)
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 begin

@@ -8,19 +8,25 @@ create table backup_report (
     newest          timestamptz,                         -- when the newest base backup began; null: there is none
     keep_seconds    bigint not null,                     -- nothing may be older
     every_seconds   bigint not null,                     -- between two base backups
-    failure         text not null                        -- what failed in that round; empty: nothing
+    failure         text not null,                       -- what failed in the newest round; empty: nothing
+    failing_since   timestamptz                          -- since when each round has failed; null: the newest has not
 );
 grant select on backup_report to budstikke_operator;
 
--- Told by the server's own superuser, on its socket.
+-- Told by the server's own superuser, on its socket. Where the repository could not be looked through, what was told of it stays.
 create function backup_reported(report jsonb) returns void
 language sql set search_path = budstikke, pg_temp
 begin atomic
-    insert into backup_report (at, oldest, newest, keep_seconds, every_seconds, failure)
+    insert into backup_report as told (at, oldest, newest, keep_seconds, every_seconds, failure, failing_since)
     values (now(), to_timestamp((report ->> 'oldest')::double precision), to_timestamp((report ->> 'newest')::double precision),
-        (report ->> 'keep')::bigint, (report ->> 'every')::bigint, left(report ->> 'failure', 200))
-    on conflict (only_one) do update set at = excluded.at, oldest = excluded.oldest, newest = excluded.newest,
-        keep_seconds = excluded.keep_seconds, every_seconds = excluded.every_seconds, failure = excluded.failure;
+        (report ->> 'keep')::bigint, (report ->> 'every')::bigint, left(report ->> 'failure', 200),
+        case when report ->> 'failure' <> '' then now() end)
+    on conflict (only_one) do update set
+        at = case when report ? 'backups' then excluded.at else told.at end,
+        oldest = case when report ? 'backups' then excluded.oldest else told.oldest end,
+        newest = case when report ? 'backups' then excluded.newest else told.newest end,
+        keep_seconds = excluded.keep_seconds, every_seconds = excluded.every_seconds, failure = excluded.failure,
+        failing_since = case when excluded.failure <> '' then coalesce(told.failing_since, excluded.failing_since) end;
 end;
 
 -- Whether commits wait for a standby, whether one streams, and whether it has replayed all up to a position: the present one,

@@ -8,6 +8,13 @@ begin
     return (select system_identifier from pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8);
 end $$;
 
+-- Since when this server has all that is committed: since it started; or where it was started anew to take over, as the pod of a
+-- standby is, since it began to follow. The chart's script says so, on the command line of the server.
+create function server_since() returns timestamptz
+language sql stable set search_path = budstikke, pg_temp as $$
+    select least(pg_postmaster_start_time(), nullif(current_setting('budstikke.following_since', true), '')::timestamptz)
+$$;
+
 -- The one row of what holds now.
 create table installation (
     only_one     boolean primary key default true check (only_one),
@@ -53,7 +60,7 @@ create table restore (
     epoch           integer primary key,                 -- that it began
     found_at        timestamptz not null default now(),
     what            text not null check (what in ('data', 'keyring', 'both')),
-    began_at        timestamptz not null,                -- what was accepted before is what was restored
+    began_at        timestamptz not null,                -- where the data was restored: what was accepted before was so too
     known_at        timestamptz not null,                -- the newest mark that was restored
     lost_until      timestamptz not null,                -- the newest one that there was; the same where none is missing
     messages        bigint not null,                     -- accepted between the two
@@ -141,11 +148,14 @@ begin
             select r.inbound_id from inbound r where r.tenant_id = tenant and r.day < erase_again.before limit most));
         get diagnostics removed = row_count;
         return removed;
+    elsif of_class <> 'log' then
+        return 0;                                       -- nothing but keys
     end if;
     with due as materialized (
         select l.message_id, l.day from message_log l
         -- What is not final stays as in `purge_kept`; its key is gone.
-        where l.tenant_id = tenant and l.day < erase_again.before and (l.state not in (0, 1, 2) or l.day < today - 10)
+        where l.tenant_id = tenant and l.day < erase_again.before
+          and (l.state not in (0, 1, 2) or heard_of_until(l.submitted_at, l.day) < today)
         limit most
     ), parted as (
         delete from message_part p using due where p.tenant_id = tenant and p.message_id = due.message_id and p.day = due.day
@@ -171,11 +181,19 @@ begin atomic
     select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
 end;
 
--- What waits: accepted before the newest restore, of these in a flight, and accepted since.
+-- What has a lower id was restored with the queue. With the keyring alone no message was: what waits then was accepted as ever,
+-- and nothing was sent that is not known.
+create function restored_before() returns uuid
+language sql stable set search_path = budstikke, pg_temp
+begin atomic
+    select first_id(coalesce(max(began_at), 'epoch')) from restore where released_at is null and what <> 'keyring';
+end;
+
+-- What waits: restored with the queue, of all in a flight, and accepted since or not restored at all.
 create function queued_at_restore(out before bigint, out in_flight bigint, out since bigint)
 language plpgsql stable security definer set search_path = budstikke, pg_temp as $$
 declare
-    border constant uuid := first_id((select max(began_at) from restore where released_at is null));
+    border constant uuid := restored_before();
 begin
     select count(*) filter (where message_id < border), count(*) filter (where message_id >= border) into before, since
     from queue;
@@ -195,8 +213,7 @@ end;
 create function end_restored(queued text, lost_tenants bigint[], lost_keys text[], most integer) returns bigint
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
-    border constant uuid := case queued when 'fail'
-        then first_id((select max(began_at) from restore where released_at is null)) end;
+    border constant uuid := case queued when 'fail' then restored_before() end;
     removed bigint;
 begin
     if not exists (select from installation where closed_since is not null)
@@ -243,7 +260,7 @@ begin
     return true;
 end $$;
 
-grant execute on function server_history(), sending_open(), mark_next(bigint), confirm_history(),
+grant execute on function server_history(), server_since(), sending_open(), mark_next(bigint), confirm_history(),
     close_sending(integer, text, timestamptz, timestamptz, bigint, bigint, bigint, bigint),
     erase_again(bigint, text, date, integer), erased_again(), queued_at_restore(), queue_keys(),
     end_restored(text, bigint[], text[], integer), release_sending(text, bigint) to budstikke_operator;

@@ -18,6 +18,30 @@ alter table mail_copy alter sealed set storage external;
 
 select isolate('mail_copy');
 grant select, insert, delete on mail_copy to budstikke_api;
+-- It counts what would go.
+grant select (tenant_id, made_at, gone_at) on mail_copy to budstikke_operator;
+
+-- For how many hours a tenant's copies that are there already are kept; since when a shorter time waits; and until when there
+-- may be copies whose own time is longer.
+alter table retention add column mail_hours integer, add column mail_shortened_at timestamptz,
+    add column mail_shorter_until timestamptz;
+
+-- Erases copies that were made before the moment that each of these tenants is given; their keys are destroyed. A bounded number
+-- of rows at once; how many, and of how many tenants, so that who asks knows whether to ask again.
+create function purge_mail(of_tenants bigint[], made_before timestamptz[], most integer, out removed bigint, out tenants bigint)
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+begin
+    with due as materialized (
+        select m.tenant_id, m.copy_id, m.gone_at
+        from unnest(of_tenants, made_before) as kept (tenant_id, before) join mail_copy m using (tenant_id)
+        where m.made_at < kept.before
+        limit most
+    ), gone as (
+        delete from mail_copy m using due
+        where m.tenant_id = due.tenant_id and m.copy_id = due.copy_id and m.gone_at = due.gone_at returning m.tenant_id
+    )
+    select count(*), count(distinct tenant_id) into removed, tenants from gone;
+end $$;
 
 -- Makes the partitions of the hours from `first` to `last`, both included; how many.
 create function ensure_mail_partitions(first timestamptz, last timestamptz) returns bigint
@@ -78,5 +102,6 @@ begin
         select d.called, d.at from due d where d.at <= today order by d.at, d.called;
 end $$;
 
-grant execute on function ensure_mail_partitions(timestamptz, timestamptz), expirable_hours(timestamptz), expirable_months(date)
+grant execute on function ensure_mail_partitions(timestamptz, timestamptz), expirable_hours(timestamptz), expirable_months(date),
+    purge_mail(bigint[], timestamptz[], integer)
     to budstikke_operator;

@@ -39,6 +39,17 @@ create index disclosure_by_time on disclosure (disclosure_id);
 select isolate('disclosure');
 grant select, insert on disclosure to budstikke_api;
 
+-- Figures over all tenants ---------------------------------------------------------------------------------------------
+
+-- What was shown of a day over all tenants (D6): counted once, when the day had ended. A second count could be set against the first,
+-- and the difference be one tenant's; so nobody may change or remove a row.
+create table shown_day (
+    day             date primary key,
+    figures         jsonb not null,                      -- of at least so many tenants each; no tenant
+    counted_at      timestamptz not null default now()
+);
+grant select, insert on shown_day to budstikke_api;
+
 -- Search and copy ----------------------------------------------------------------------------------------------------
 
 grant select on in_force, retention to budstikke_api;

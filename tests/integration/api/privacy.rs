@@ -1,6 +1,7 @@
 //! What a tenant gets of what is registered about it, what the owner records of disclosures, and figures that tell of no single
 //! tenant (D4, D6, D7).
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use budstikke::domain::content::{self, to_bytes};
 use budstikke::domain::inbound::{Content, Inbound};
@@ -17,7 +18,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::service::{Answer, KEK, OWNER, Service, mint, provide};
+use super::service::{Answer, Api, KEK, OWNER, Service, mint, provide};
 
 fn today() -> Date {
     copenhagen_day(SystemClock.now())
@@ -130,19 +131,34 @@ async fn messages_to_one_number_are_found_on_every_day_and_nobody_elses() {
 #[tokio::test]
 async fn what_one_number_wrote_is_found_too() {
     let service = Service::start().await;
-    for (from, what) in [("4520123456", "en"), ("4520123457", "anden"), ("+4520123456", "to"), ("Alfa", "tre")] {
+    for (from, what) in [
+        ("4520123456", "en"),
+        ("4520123457", "anden"),
+        ("20123456", "national"),
+        ("Alfa", "tre"),
+        ("1231", "kort"),
+        ("+4520123456", "to"),
+    ] {
         received(&service, service.tenant, from, what).await;
     }
-    let answer = post(&service, &service.key, "/v1/inbound/search", &json!({"number": "20123456"})).await;
-    let found: Vec<&str> =
-        answer.body["messages"].as_array().expect("a list").iter().map(|it| text(&it["text"])).collect();
-    assert_eq!(found, ["to", "en"]);
-    assert!(answer.body["next"].is_null());
+    for (sender, wanted) in [
+        ("20123456", &["to", "national", "en"][..]),
+        ("+45 20 12 34 57", &["anden"]),
+        ("ALFA", &["tre"]),
+        ("1231", &["kort"]),
+        ("Beta", &[]),
+    ] {
+        let answer = post(&service, &service.key, "/v1/inbound/search", &json!({"number": sender})).await;
+        let found: Vec<&str> =
+            answer.body["messages"].as_array().expect("a list").iter().map(|it| text(&it["text"])).collect();
+        assert_eq!(found, wanted, "{sender}");
+        assert!(answer.body["next"].is_null());
+    }
     let one = post(&service, &service.key, "/v1/inbound/search", &json!({"number": "20123456", "limit": 1})).await;
     assert_eq!(one.body["messages"][0]["text"], "to");
     let rest = json!({"number": "20123456", "limit": 1, "cursor": one.body["next"]});
     let rest = post(&service, &service.key, "/v1/inbound/search", &rest).await;
-    assert_eq!(rest.body["messages"][0]["text"], "en");
+    assert_eq!(rest.body["messages"][0]["text"], "national");
 }
 
 /// A copy's rows by section; whole.
@@ -242,6 +258,27 @@ async fn a_copy_tells_everything_that_is_registered() {
     assert!(copy.contains_key("usage") && copy.contains_key("waiting"));
 }
 
+#[tokio::test]
+async fn a_copy_tells_of_copies_of_mail_page_by_page() {
+    let service = Service::start().await;
+    sqlx::query("select ensure_mail_partitions(now(), now() + interval '9 hours')")
+        .execute(&service.owner())
+        .await
+        .expect("room");
+    sqlx::query(
+        "insert into mail_copy (tenant_id, copy_id, gone_at, made_at, kind, direction, key_name, sealed)
+         select $1, gen_random_uuid(), date_trunc('hour', now()) + interval '1 hour' * (n % 9 + 1), now(), 'raw', 'to_sms', 'mail', '\\x00'
+         from generate_series(1, 450) as n",
+    )
+    .bind(service.tenant.0)
+    .execute(&service.owner())
+    .await
+    .expect("stored");
+    let copy = copied(&service, &service.key).await;
+    let ids: BTreeSet<&str> = copy["mailCopies"].iter().map(|row| text(&row["id"])).collect();
+    assert_eq!((copy["mailCopies"].len(), ids.len()), (450, 450), "each of them once");
+}
+
 #[test]
 fn every_table_of_a_tenant_is_told_or_left_out_for_a_reason() {
     let inventory = include_str!("../../../docs/inventory.md");
@@ -261,6 +298,10 @@ async fn disclose(service: &Service, change: &Value) -> String {
 }
 
 async fn try_disclose(service: &Service, change: &Value) -> Answer {
+    post(service, &OWNER.0, "/v1/owner/disclosures", &disclosure(change)).await
+}
+
+fn disclosure(change: &Value) -> Value {
     let mut body = json!({
         "tenant": {"namespace": "test", "name": "tenant"}, "recipientKind": "authority", "recipient": "Politiet",
         "legalBasis": "rpl. § 804", "classes": ["account", "log"], "period": {"from": "2026-01-01", "until": "2026-01-31"},
@@ -269,7 +310,7 @@ async fn try_disclose(service: &Service, change: &Value) -> Answer {
     for (field, value) in change.as_object().expect("fields") {
         body[field] = value.clone();
     }
-    post(service, &OWNER.0, "/v1/owner/disclosures", &body).await
+    body
 }
 
 async fn told(service: &Service) -> Vec<String> {
@@ -319,6 +360,15 @@ async fn a_disclosure_is_checked_and_never_changed() {
         (json!({"legalBasis": "x".repeat(201)}), 422),
         (json!({"classes": []}), 422),
         (json!({"disclosedAt": "2999-01-01T00:00:00Z"}), 422),
+        (json!({"disclosedAt": "-009998-01-01T00:00:00Z"}), 422),
+        (json!({"period": {"from": "2026-02-01", "until": "2999-01-01"}}), 422),
+        (json!({"period": {"from": "-009999-01-01", "until": "2026-01-01"}}), 422),
+        (json!({"period": {"from": "2026-02-30", "until": "2026-03-01"}}), 400),
+        (json!({"secret": {"law": "x", "until": "-009999-01-01"}}), 422),
+        (json!({"secret": {"law": "x\u{0}"}}), 422),
+        (json!({"recipient": "Poli\u{0}tiet"}), 422),
+        (json!({"legalBasis": "rpl.\n§ 804"}), 422),
+        (json!({"tenant": {"namespace": "test", "name": "ten\u{0}ant"}}), 422),
         (json!({"period": {"from": "2026-02-01", "until": "2026-01-01"}}), 422),
         (json!({"corrects": Uuid::now_v7()}), 422),
         (json!({"tenant": {"namespace": "test", "name": "nobody"}}), 404),
@@ -333,6 +383,56 @@ async fn a_disclosure_is_checked_and_never_changed() {
         let error = sqlx::query(statement).execute(&api).await.expect_err("append-only");
         assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{statement}");
     }
+}
+
+#[tokio::test]
+async fn a_disclosure_may_be_of_every_class_that_is_kept_of_a_tenant() {
+    let service = Service::start().await;
+    let inventory = include_str!("../../../docs/inventory.md");
+    let classes: BTreeSet<&str> = inventory
+        .lines()
+        .skip_while(|line| *line != "## Classes")
+        .skip(1)
+        .take_while(|line| !line.starts_with('#'))
+        .filter_map(|line| line.strip_prefix("- **")?.split_once("**: ").map(|(class, _)| class))
+        .collect();
+    let kept: Vec<&str> = classes.into_iter().filter(|class| !["secret", "technical"].contains(class)).collect();
+    assert!(kept.contains(&"mail"), "{kept:?}");
+    disclose(&service, &json!({"classes": kept})).await;
+    let answer = service.get("/v1/disclosures").await;
+    assert_eq!(answer.body["disclosures"][0]["classes"], json!(kept));
+}
+
+#[tokio::test]
+async fn a_repeated_call_records_one_disclosure() {
+    let service = Service::start().await;
+    let call = async |key: &str, change: &Value| {
+        let request = service.api.request(&OWNER.0, Method::POST, "/v1/owner/disclosures");
+        service.api.call(request.header("Idempotency-Key", key).json(&disclosure(change))).await
+    };
+    // What was refused is no answer to repeat.
+    let nobody = json!({"tenant": {"namespace": "test", "name": "nobody"}});
+    assert_eq!(call("case 1", &nobody).await.problem(404), "not-found");
+    let secret = json!({"secret": {"law": "rpl. § 783, stk. 4"}});
+    let first = call("case 1", &secret).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{first:?}");
+    assert!(!first.headers.contains_key("idempotency-replayed"));
+    let again = call("case 1", &secret).await;
+    assert_eq!((again.status, &again.body), (StatusCode::CREATED, &first.body));
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(call("case 1", &json!({})).await.problem(422), "idempotency-key-reused");
+    assert_eq!(call(&"x".repeat(256), &json!({})).await.problem(422), "invalid");
+    assert_eq!(service.count("disclosure").await, 1);
+    assert_eq!(call("case 2", &secret).await.status, StatusCode::CREATED, "another key is another call");
+
+    let at_once = futures::future::join_all((0..6).map(|_| call("case 3", &secret))).await;
+    let made = at_once
+        .iter()
+        .filter(|answer| answer.status == StatusCode::CREATED && answer.headers.get("idempotency-replayed").is_none());
+    assert_eq!(made.count(), 1, "{at_once:?}");
+    assert_eq!(service.count("disclosure").await, 3);
+    let copy = copied(&service, &service.key).await;
+    assert!(!copy.contains_key("repeatedCalls"), "the owner's calls are no tenant's: they would tell what is secret");
 }
 
 #[tokio::test]
@@ -372,9 +472,10 @@ async fn figures_over_all_tenants_show_no_group_of_few() {
             .expect("stored");
         }
     }
+    let ask =
+        async |by: &str| service.api.get(&OWNER.0, &format!("/v1/owner/statistics?from={day}&to={day}&by={by}")).await;
     for by in ["day", "month"] {
-        let path = format!("/v1/owner/statistics?from={day}&to={day}&by={by}");
-        let answer = service.api.get(&OWNER.0, &path).await;
+        let answer = ask(by).await;
         let period = &answer.body["periods"][0];
         let delivered = json!([{"state": "delivered", "messages": 40, "parts": 80, "amount": 20_000}]);
         assert_eq!(period["groups"], delivered, "{answer:?}");
@@ -386,15 +487,34 @@ async fn figures_over_all_tenants_show_no_group_of_few() {
     let unfinished = format!("/v1/owner/statistics?to={}", today());
     assert_eq!(service.api.get(&OWNER.0, &unfinished).await.problem(422), "invalid");
 
-    sqlx::query("delete from message_log where tenant_id <> $1")
-        .bind(service.tenant.0)
-        .execute(&service.owner())
-        .await
-        .expect("gone");
+    // One tenant's receipt comes in, another's log is erased: the difference of two answers would be theirs.
+    let shown = ask("day").await.body;
+    for change in [
+        "update message_log set state = 4 where tenant_id = $1 and state = 3",
+        "delete from message_log where tenant_id = $1",
+    ] {
+        sqlx::query(change).bind(tenants[3].0).execute(&service.owner()).await.expect("changed");
+        assert_eq!(ask("day").await.body, shown, "{change}");
+    }
+    let second = Api::with(&service.databases, Arc::new(SystemClock), |settings| settings.minimum_tenants = 1).await;
+    let path = format!("/v1/owner/statistics?from={day}&to={day}");
+    assert_eq!(second.get(&OWNER.0, &path).await.body["periods"], shown["periods"], "nor by another minimum");
+}
+
+#[tokio::test]
+async fn of_a_day_of_few_nothing_is_shown() {
+    let service = Service::start().await;
+    let day = today().saturating_sub(2.days());
+    logged(&service, service.tenant, "4520123456", day).await;
     let few = service.api.get(&OWNER.0, &format!("/v1/owner/statistics?from={day}&to={day}")).await;
     let nothing = json!({"messages": 0, "parts": 0, "amount": 0});
     let period = &few.body["periods"][0];
     assert_eq!((&period["groups"], &period["rest"], &period["withheld"]), (&json!([]), &nothing, &json!(1)));
+    let api = service.databases.data.pool("budstikke_api");
+    for statement in ["update shown_day set figures = '{}'", "delete from shown_day"] {
+        let error = sqlx::query(statement).execute(&api).await.expect_err("counted once");
+        assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{statement}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use budstikke::api::{Metrics, Settings, Shared, router, server};
 use budstikke::domain::{ApiKey, Clock, Scope, SystemClock, TenantId, copenhagen_day};
@@ -166,24 +167,36 @@ impl Api {
 
     /// One process at a time of the test's.
     pub(crate) async fn at(databases: &Databases, calls_per_second: u32, clock: Arc<dyn Clock>) -> Self {
+        Self::with(databases, clock, |settings| settings.calls_per_second = calls_per_second).await
+    }
+
+    /// One process with other settings than the usual ones.
+    pub(super) async fn with(databases: &Databases, clock: Arc<dyn Clock>, change: impl FnOnce(&mut Settings)) -> Self {
         let now = SystemClock.now();
         let root = Authority::generate(now).expect("an authority");
         let authority = Authority::load(&root.certificate, &root.key).expect("an authority");
-        let (settings, shown) = watch::channel(certificate(&authority));
+        let (certificates, shown) = watch::channel(certificate(&authority));
         let mut registry = Registry::default();
         let keys = keyring::connect(&databases.keyring.dsn("budstikke_api"), 2, "test");
         let keyring = Keyring::open(keys, Kek::parse(KEK).expect("a key"));
         let pool = databases.data.pool("budstikke_api");
         let metrics = Metrics::register(&mut registry);
-        let limits = Settings { calls_per_second, owner_key_hash_file: Some(OWNER.1.clone()), minimum_tenants: 3 };
-        let shared = Shared::start(pool, keyring, clock, metrics, limits);
+        let mut settings = Settings {
+            calls_per_second: 10_000,
+            owner_key_hash_file: Some(OWNER.1.clone()),
+            minimum_tenants: 3,
+            large_reads: 4,
+            patience_with_readers: Duration::from_secs(60),
+        };
+        change(&mut settings);
+        let shared = Shared::start(pool, keyring, clock, metrics, settings);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let (address, stop) = (listener.local_addr().expect("an address"), CancellationToken::new());
         tokio::spawn(server::serve(listener, shown, router(&shared), stop.clone()));
         let trusted = reqwest::Certificate::from_pem(root.certificate.as_bytes()).expect("a certificate");
         let client = reqwest::Client::builder().tls_certs_only([trusted]).build().expect("a client");
         let guard = stop.clone().drop_guard();
-        Self { address, authority: root.certificate, settings, registry, client, stop, _stop: guard }
+        Self { address, authority: root.certificate, settings: certificates, registry, client, stop, _stop: guard }
     }
 
     pub(super) fn url(&self, path: &str) -> String {

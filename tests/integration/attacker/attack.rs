@@ -13,10 +13,18 @@ use super::loot::{Loot, Taken};
 pub(super) struct Canary {
     pub(super) class: &'static str,
     pub(super) day: Date,
+    /// With what the name of its key ends: its day, or its hour.
+    pub(super) ends: String,
     pub(super) row: [u8; 16],
     pub(super) field: u8,
     /// What he shows to have read it.
     pub(super) word: String,
+}
+
+impl Canary {
+    fn is_under(&self, name: &str) -> bool {
+        name.starts_with(self.class) && name.ends_with(&self.ends)
+    }
 }
 
 /// Class and day of what was read, by where its key was taken and where its ciphertext.
@@ -33,8 +41,9 @@ pub(super) fn open(loot: &Loot, kek: &str, tenant: i64, canaries: &[Canary], tal
     // The same octets are found in many places.
     let mut tried: HashMap<&(String, Vec<u8>), HashSet<Key>> = HashMap::new();
     let mut keys: BTreeMap<&str, BTreeMap<Key, BTreeSet<Taken>>> = BTreeMap::new();
+    let sealed_under = |name: &str| canaries.iter().any(|canary| canary.is_under(name));
     for (taken, finds) in loot {
-        for candidate in &finds.keys {
+        for candidate in finds.keys.iter().filter(|(name, _)| sealed_under(name)) {
             let (name, octets) = candidate;
             let found = tried.entry(candidate).or_insert_with(|| {
                 let class = name.split('/').next().unwrap_or_default();
@@ -51,9 +60,8 @@ pub(super) fn open(loot: &Loot, kek: &str, tenant: i64, canaries: &[Canary], tal
 
     let mut opened = Opened::new();
     for canary in canaries {
-        let ends = format!("/{}", canary.day);
-        let of_day = keys.iter().filter(|(name, _)| name.starts_with(canary.class) && name.ends_with(&ends));
-        for (name, (key, key_taken)) in of_day.flat_map(|(name, keys)| keys.iter().map(move |key| (name, key))) {
+        let of_its_time = keys.iter().filter(|(name, _)| canary.is_under(name));
+        for (name, (key, key_taken)) in of_its_time.flat_map(|(name, keys)| keys.iter().map(move |key| (name, key))) {
             let place = Place {
                 tenant,
                 class: canary.class.to_owned(),

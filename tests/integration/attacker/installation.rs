@@ -1,4 +1,4 @@
-//! The two instances of an installation, started, copied to a standby and backed up by the scripts that are shipped in the chart.
+//! The two instances of an installation, started, each copied to a standby and backed up by the scripts that are shipped in the chart.
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -38,7 +38,9 @@ pub(super) struct Installation {
     pub(super) clock: Arc<Moved>,
     pub(super) data: Instance,
     pub(super) keyring: Instance,
+    /// Of the keyring.
     pub(super) standby: Instance,
+    pub(super) data_standby: Instance,
     _cleared: Cleared,
 }
 
@@ -72,7 +74,7 @@ impl Drop for Keeper {
 }
 
 impl Installation {
-    /// Starts both, and the keyring's standby. The keyring's backups are kept so many seconds.
+    /// Starts both, and their standbys. The keyring's backups are kept so many seconds.
     pub(super) fn start(name: &str, at: jiff::Timestamp, keep: u64) -> Self {
         let root = directory(name);
         let cleared = Cleared(root.clone());
@@ -87,21 +89,26 @@ impl Installation {
                 ("EVERY", every.to_string()),
                 ("KEEP", keep.to_string()),
                 ("TICK", TICK.to_string()),
+                // Commits wait for it.
+                ("STANDBY", "true".to_owned()),
             ]
         };
         let data = start("data", "postgres.sh", &backed("data", 11 * 3600, FOR_EVER));
-        let mut waits = backed("keyring", 11 * 3600, keep);
-        waits.push(("STANDBY", "true".to_owned()));
-        let keyring = start("keyring", "postgres.sh", &waits);
-        let follows = [
-            ("INSTANCE", "keyring".to_owned()),
-            ("PRIMARY", "localhost".to_owned()),
-            ("PRIMARY_PORT", keyring.address.port.to_string()),
-            ("AWAY", FOR_EVER.to_string()),
-        ];
-        let standby = start("standby", "standby.sh", &follows);
-        let installation = Self { root, clock, data, keyring, standby, _cleared: cleared };
-        installation.until("the standby streams", || installation.keyring.ask(STREAMS) == "1");
+        let keyring = start("keyring", "postgres.sh", &backed("keyring", 11 * 3600, keep));
+        let follow = |name, primary: &Instance| {
+            let follows = [
+                ("INSTANCE", primary.name.to_owned()),
+                ("PRIMARY", "localhost".to_owned()),
+                ("PRIMARY_PORT", primary.address.port.to_string()),
+                ("AWAY", FOR_EVER.to_string()),
+            ];
+            start(name, "standby.sh", &follows)
+        };
+        let (standby, data_standby) = (follow("standby", &keyring), follow("data-standby", &data));
+        let installation = Self { root, clock, data, keyring, standby, data_standby, _cleared: cleared };
+        for primary in [&installation.data, &installation.keyring] {
+            installation.until("the standby streams", || primary.ask(STREAMS) == "1");
+        }
         // As in a pod, the loop of backups begins with the server.
         installation.data.back_up();
         installation.keyring.back_up();
@@ -123,7 +130,7 @@ impl Installation {
             let lines: Vec<_> = log.lines().rev().take(12).collect();
             format!("{}:\n{}\n", instance.name, lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
         };
-        [&self.data, &self.keyring, &self.standby].map(last).concat()
+        [&self.data, &self.keyring, &self.standby, &self.data_standby].map(last).concat()
     }
 
     /// Where the keyring's log is now.

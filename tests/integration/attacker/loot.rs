@@ -22,8 +22,9 @@ const NOTHING: [u8; PAGE] = [0; PAGE];
 /// Where something was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Taken {
-    /// The directory of the data instance, of the keyring; the standby's.
+    /// The directory of the data instance, of the keyring; and those of their standbys.
     Data,
+    DataStandby,
     Keyring,
     Standby,
     /// Retained base backups and log in the repositories.
@@ -150,6 +151,7 @@ pub(super) fn take(installation: &Installation, look: &Look, read: &mut Read, ta
         (Taken::Data, &installation.data),
         (Taken::Keyring, &installation.keyring),
         (Taken::Standby, &installation.standby),
+        (Taken::DataStandby, &installation.data_standby),
     ] {
         let mut finds = look.directory(&instance.home.join("pgdata"));
         finds.add(&look.directory(&instance.home.join("run")));

@@ -1,13 +1,16 @@
 //! A keyring instance of one's own with a repository and perhaps a standby, run by the chart's scripts as processes on loopback.
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use budstikke::domain::{Clock as _, Secret, SystemClock};
 use budstikke::pki::{Authority, Leaf};
+
+use super::repository::files;
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/budstikke/files");
 const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/keyring/migrations");
@@ -17,6 +20,8 @@ pub(super) struct Scene {
     directory: PathBuf,
     port: u16,
     standby_port: u16,
+    /// What the scripts are told besides: where the repository is, if it is not on the volume.
+    pub(super) told: Vec<(&'static str, String)>,
 }
 
 /// A script and what it runs; ended when it is dropped.
@@ -39,7 +44,7 @@ impl Drop for Process {
     }
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port()
 }
 
@@ -48,12 +53,12 @@ fn is_root() -> bool {
 }
 
 /// As nobody, where the tests run as root: PostgreSQL refuses that. Ends with the test process, however that ends.
-fn unprivileged(program: &str) -> Command {
+pub(super) fn unprivileged(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     if is_root() {
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     }
-    command.args(["--pdeathsig=INT", program]).current_dir("/");
+    command.arg("--pdeathsig=INT").arg(program).current_dir("/");
     command
 }
 
@@ -69,7 +74,7 @@ impl Scene {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         // Short: a socket's path has 107 bytes at most.
         let directory = std::env::temp_dir().join(format!("bsk-backups-{}-{number}", std::process::id()));
-        let scene = Self { directory, port: free_port(), standby_port: free_port() };
+        let scene = Self { directory, port: free_port(), standby_port: free_port(), told: Vec::new() };
         let now = SystemClock.now();
         let root = Authority::generate(now).expect("an authority");
         let authority = Authority::load(&root.certificate, &root.key).expect("loads");
@@ -97,14 +102,27 @@ impl Scene {
         scene
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
+    /// Writes a file, or makes a folder where there is no content, as whoever runs the scripts.
+    pub(super) fn put(&self, name: &str, content: Option<&str>) {
+        let path = self.path(name);
+        match content {
+            Some(content) => fs::write(&path, content).expect("write it"),
+            None => fs::create_dir(&path).expect("make it"),
+        }
+        if is_root() {
+            std::os::unix::fs::chown(path, Some(65534), Some(65534)).expect("give it to nobody");
+        }
+    }
+
     fn script(&self, script: &str, place: &str, port: u16, told: &[&str]) -> Command {
-        let mut command = unprivileged("bash");
+        // What is told takes effect as the other user: libfaketime's semaphore belongs to who has begun.
+        let mut command = unprivileged("env");
         let path = |name: &str| self.path(name).into_os_string();
-        command.arg(format!("{SCRIPTS}/{script}"));
+        command.args(told).args(["bash", &format!("{SCRIPTS}/{script}")]);
         command
             .env("INSTANCE", "keyring")
             .env("PGDATA", path(&format!("{place}/pgdata")))
@@ -116,14 +134,14 @@ impl Scene {
             .env("PORT", port.to_string())
             .env("REPOSITORY", "volume")
             .env("REPOSITORY_PATH", path("repository"))
-            .envs(told.iter().filter_map(|told| told.split_once('=')));
+            .envs(self.told.iter().map(|(name, value)| (*name, value)));
         if script != "backup.sh" {
             command.args(["-c", "fsync=off", "-c", "wal_recycle=off", "-c", "archive_timeout=1min"]);
         }
         command
     }
 
-    fn start(&self, mut command: Command, log: &str) -> Process {
+    pub(super) fn start(&self, mut command: Command, log: &str) -> Process {
         let log = fs::File::options().create(true).append(true).open(self.path(log)).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
         Process(command.spawn().expect("start it"))
@@ -134,8 +152,12 @@ impl Scene {
     }
 
     pub(super) fn backups(&self, every: &str, keep: &str) -> Process {
-        let told = [format!("EVERY={every}"), format!("KEEP={keep}"), "TICK=1".to_owned()];
-        let told: Vec<&str> = told.iter().map(String::as_str).collect();
+        self.backups_told(every, keep, &[])
+    }
+
+    pub(super) fn backups_told(&self, every: &str, keep: &str, told: &[&str]) -> Process {
+        let (every, keep) = (format!("EVERY={every}"), format!("KEEP={keep}"));
+        let told = [&[&*every, &*keep, "TICK=1"], told].concat();
         self.start(self.script("backup.sh", "primary", self.port, &told), "backup-log")
     }
 
@@ -147,8 +169,12 @@ impl Scene {
 
     /// What a primary says that does not start.
     pub(super) fn refused(&self, told: &[&str]) -> String {
-        let output =
-            self.script("postgres.sh", "primary", self.port, told).stdin(Stdio::null()).output().expect("bash");
+        let script = self.script("postgres.sh", "primary", self.port, told);
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(script.get_program()).args(script.get_args()).current_dir("/").stdin(Stdio::null());
+        command.envs(script.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.output().expect("bash");
+        assert_ne!(output.status.code(), Some(124), "it started");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "it started: {said}");
         said
@@ -234,77 +260,55 @@ impl Scene {
         self.sql(&all);
     }
 
+    /// Something is in the log, and its segment is closed.
+    pub(super) fn write(&self) {
+        self.sql("select pg_logical_emit_message(true, 'test', '')");
+        self.sql("select pg_switch_wal()");
+    }
+
+    pub(super) fn set_secret(&self, name: &str, content: &str) {
+        fs::write(self.path("secrets").join(name), content).expect("write it");
+    }
+
+    /// Sets the mode of a file or folder, and of all in it.
+    pub(super) fn set_mode(&self, path: &str, mode: &str) {
+        let status = Command::new("chmod").args(["-R", mode]).arg(self.path(path)).status();
+        assert!(status.expect("chmod").success());
+    }
+
+    /// Files whose path in the scene's directory begins so, and that others may read; there is at least one file.
+    pub(super) fn open_to_others(&self, begin: &str) -> Vec<String> {
+        let begin = self.path(begin).display().to_string();
+        let mut found = files(&self.directory).into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        found.retain(|path| path.starts_with(&begin));
+        assert!(!found.is_empty(), "no {begin}");
+        let mode = |path: &String| fs::metadata(path).map(|data| std::os::unix::fs::MetadataExt::mode(&data));
+        found.retain(|path| mode(path).is_ok_and(|mode| mode & 0o077 != 0));
+        found
+    }
+
+    pub(super) fn log_of_backups(&self) -> String {
+        fs::read_to_string(self.path("backup-log")).unwrap_or_default()
+    }
+
+    pub(super) fn log_of_standby(&self) -> String {
+        fs::read_to_string(self.path("standby-log")).unwrap_or_default()
+    }
+
+    /// A folder with a program in it that stands in for another.
+    pub(super) fn stand_in(&self, program: &str, script: &str) -> String {
+        let folder = self.path("programs");
+        fs::create_dir_all(&folder).expect("make it");
+        fs::write(folder.join(program), format!("#!/bin/sh\n{script}\n")).expect("write it");
+        for path in [folder.join(program), folder.clone()] {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(path, mode).expect("open it");
+        }
+        folder.display().to_string()
+    }
+
     pub(super) fn lose_the_volume(&self) {
         fs::remove_dir_all(self.path("primary")).expect("lose it");
-        fs::create_dir(self.path("primary")).expect("an empty one");
-        if is_root() {
-            std::os::unix::fs::chown(self.path("primary"), Some(65534), Some(65534)).expect("give it to nobody");
-        }
+        self.put("primary", None);
     }
-
-    fn holds(&self, place: &str, text: &str) -> bool {
-        files(&self.path(place)).iter().any(|file| {
-            fs::read(file).is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
-        })
-    }
-
-    pub(super) fn repository_holds(&self, text: &str) -> bool {
-        assert!(!self.data_files().is_empty(), "there is something to look through");
-        self.holds("repository", text)
-    }
-
-    pub(super) fn volume_holds(&self, text: &str) -> bool {
-        self.holds("primary/pgdata/base", text)
-    }
-
-    /// Files of the repository that hold data: all of a base backup, and segments of the log.
-    pub(super) fn data_files(&self) -> Vec<PathBuf> {
-        let holds_data = |file: &PathBuf| {
-            let text = file.to_string_lossy();
-            let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            (text.contains("F/") && !text.contains("backup.history"))
-                || (text.contains("/archive/") && name.split('-').next().is_some_and(|first| first.len() == 24))
-        };
-        files(&self.path("repository")).into_iter().filter(holds_data).collect()
-    }
-
-    /// Base backups in the repository, oldest first, by their names.
-    fn base_backups(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.path("repository/backup/keyring")).into_iter().flatten().flatten();
-        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.retain(|name| name.ends_with('F'));
-        names.sort();
-        names
-    }
-
-    /// Notes the first base backup that is seen; true once another one is the oldest.
-    pub(super) fn oldest_is_not_the_first(&self) -> bool {
-        let note = self.path("first");
-        match (self.base_backups().first(), fs::read_to_string(&note)) {
-            (Some(first), Ok(noted)) => *first != noted,
-            (Some(first), Err(_)) => {
-                fs::write(note, first).expect("note it");
-                false
-            }
-            (None, _) => false,
-        }
-    }
-
-    /// The age of the oldest data in the repository.
-    pub(super) fn oldest(&self) -> Duration {
-        let age = |file: &PathBuf| SystemTime::now().duration_since(fs::metadata(file).ok()?.modified().ok()?).ok();
-        self.data_files().iter().filter_map(age).max().unwrap_or_default()
-    }
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => found.append(&mut files(&entry.path())),
-            Ok(kind) if kind.is_file() => found.push(entry.path()),
-            _ => {}
-        }
-    }
-    found
 }

@@ -96,6 +96,39 @@ async fn another_organisation_under_the_same_name_does_not_keep_an_account_open(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_follows_under_the_same_name_is_left_nothing_of_the_account_before() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let _operator = scene.operator("one");
+    let id = account(&scene, "acme").await;
+    scene.enforces("acme", true, None).await;
+    let key = |secret: Secret| secret.data.and_then(|mut data| data.remove("apiKey"));
+    let first = scene.until("a key", || async { key(scene.find("acme-api-key").await?) }).await;
+
+    // Its name is another organisation's at once, and what was made for it is still there.
+    scene.delete::<Tenant>("acme").await;
+    let mut other = tenant("acme");
+    other["spec"]["organisation"]["registration"] = json!({"vat": "SE556012579001"});
+    scene.create::<Tenant>(other).await;
+    scene.tenant_says("acme", "Stalled", "True", "NameInUse").await;
+    scene.enforces("acme", false, Some("deleted")).await;
+    let owner = scene.databases.data.pool("budstikke_owner");
+    for statement in
+        ["update tenant set erase_on = current_date", "select erase_account(tenant_id, current_date) from tenant"]
+    {
+        sqlx::query(statement).execute(&owner).await.expect(statement);
+    }
+    scene.change::<Tenant>("acme", json!({"spec": {"defaultCountry": "SE"}})).await;
+    let other = scene.until("another account", || async {
+        scene.find::<Tenant>("acme").await?.status?.account_id.filter(|other| *other != id)
+    });
+    other.await;
+    let second = scene.until("a key", || async { key(scene.find("acme-api-key").await?).filter(|key| *key != first) });
+    assert_ne!(second.await, first, "whoever knows the old key opens nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn too_many_at_once_are_held_until_the_owner_confirms_it() {
     let scene = Scene::set().await;
     scene.furnish().await;

@@ -41,6 +41,10 @@ async fn an_upstream_that_is_away_is_told_beside_ready() {
 
     tell(0, Some(Failure::Refused(14))).await;
     let message = scene.route_says("main", "UpstreamReady", "False", "UpstreamUnavailable").await;
+    let named = "select processor ->> 'name' from route where name = 'main'";
+    let processor: Option<String> =
+        sqlx::query_scalar(named).fetch_one(&scene.databases.data.pool("budstikke_owner")).await.expect("the route");
+    assert_eq!(processor.as_deref(), Some("SMSC"), "for the privacy page (D9)");
     assert!(
         message.contains("(status 0x0000000E): check systemId and password in Secret main-credentials"),
         "{message}"

@@ -1,5 +1,6 @@
 //! An installation: a namespace, databases, and an operator that serves them.
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -63,8 +64,12 @@ impl Drop for Running {
 impl Scene {
     /// An empty namespace, fresh databases, no operator yet.
     pub(super) async fn set() -> Self {
+        Self::on(Databases::start().await).await
+    }
+
+    /// The same on these databases.
+    pub(super) async fn on(databases: Databases) -> Self {
         let (client, namespace) = ApiServer::shared().namespace().await;
-        let databases = Databases::start().await;
         let files = std::env::temp_dir().join(format!("budstikke-operator-{}-{namespace}", std::process::id()));
         let write = |name: &str, text: &str| {
             let path = files.join(name);
@@ -73,7 +78,7 @@ impl Scene {
         };
         write("database/operator-url", &databases.data.url("budstikke_operator"));
         write("keyring/operator-url", &databases.keyring.url("budstikke_operator"));
-        write("kek/kek", &base64::prelude::BASE64_STANDARD.encode([7; 32]));
+        write("kek/kek", &kek(7));
         let authority = Authority::generate(jiff::Timestamp::now()).expect("an authority");
         write("ca/ca.crt", &authority.certificate);
         write("ca/ca.key", authority.key.expose());
@@ -85,9 +90,19 @@ impl Scene {
         self.operator_of(pod, self.client.clone(), vec![self.namespace.clone()])
     }
 
+    /// Starts an operator that tells its metrics at this address.
+    pub(super) fn operator_at(&self, pod: &str, health_address: SocketAddr) -> Running {
+        let args = self.args(pod, vec![self.namespace.clone()]);
+        Self::run(Args { health_address, ..args }, self.client.clone())
+    }
+
     /// Starts an operator that serves these namespaces with this client.
     pub(super) fn operator_of(&self, pod: &str, client: Client, namespaces: Vec<String>) -> Running {
-        let args = Args {
+        Self::run(self.args(pod, namespaces), client)
+    }
+
+    fn args(&self, pod: &str, namespaces: Vec<String>) -> Args {
+        Args {
             namespace: self.namespace.clone(),
             namespaces,
             pod: pod.to_owned(),
@@ -106,7 +121,10 @@ impl Scene {
             concurrency: 4,
             settle_seconds: 1,
             health_address: "127.0.0.1:0".parse().expect("an address"),
-        };
+        }
+    }
+
+    fn run(args: Args, client: Client) -> Running {
         let stop = CancellationToken::new();
         let task = tokio::spawn(operator::run_until(args, client, stop.clone()));
         Running { stop, task }
@@ -286,6 +304,11 @@ impl Drop for Scene {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.files);
     }
+}
+
+/// A key-encryption key, as its Secret has it.
+pub(super) fn kek(octet: u8) -> String {
+    base64::prelude::BASE64_STANDARD.encode([octet; 32])
 }
 
 pub(super) fn plan(name: &str) -> Value {

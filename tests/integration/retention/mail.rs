@@ -1,7 +1,9 @@
 //! Copies of mail, under keys of the hour (D3).
 use budstikke::domain::Hour;
 use budstikke::keyring::HOURS_AHEAD;
+use budstikke::retention::shortened::mail::{self as shorter, Step, Wanted};
 use budstikke::store::mail::{self, Direction, Kind, LARGEST};
+use budstikke::store::retention::mail::{Pending, pending};
 use jiff::civil::date;
 
 use super::*;
@@ -36,7 +38,7 @@ async fn a_copy_can_be_read_until_its_hours_key_goes_and_never_after() {
     let (made, hour) = (at("2027-01-10T14:35:00Z"), Hour::of(at("2027-01-10T14:35:00Z")));
     let id = copy(&world, world.tenant, made, LIVES, canary).await;
     let later = copy(&world, world.tenant, at("2027-01-10T15:00:00Z"), LIVES, canary).await;
-    let kept = mail::list(&world.pool_of_api(), world.tenant, 9).await.expect("listed");
+    let kept = mail::list(&world.pool_of_api(), world.tenant, None, 9).await.expect("listed");
     assert_eq!(kept.iter().map(|copy| copy.id).collect::<Vec<_>>(), [later, id]);
     assert_eq!((kept[1].kind, kept[1].direction, kept[1].made_at), (Kind::Raw, Direction::ToSms, made));
     assert_eq!(kept[1].gone_at, at("2027-01-12T12:00:00Z"));
@@ -150,6 +152,96 @@ async fn who_opts_out_has_no_mail_left_and_nobody_else_loses_any() {
     assert_eq!(world.keyring.erase_mail(world.tenant).await.expect("again"), 0);
 }
 
+/// What the operator does with a policy that keeps copies so many hours.
+async fn follow(world: &World, tenant: TenantId, hours: u32, word: Option<Date>, now: Timestamp) -> Step {
+    let wanted = Wanted { hours, opted_out: false, confirmed_before: word };
+    shorter::follow(&world.pool, tenant, wanted, now).await.expect("followed")
+}
+
+#[tokio::test]
+async fn a_shorter_policy_is_shown_for_a_day_and_then_holds_for_what_is_there() {
+    const LONG: u32 = 70;
+    const SHORT: u32 = 40;
+    let world = World::new().await;
+    let other = world.databases.tenant("other").await;
+    let (first, begun) = (at("2027-01-09T20:35:00Z"), at("2027-01-11T13:00:00Z"));
+    for tenant in [world.tenant, other] {
+        store::keep(&world.pool, tenant, Kept { days: 28, shortened_at: None }).await.expect("kept");
+        assert!(matches!(follow(&world, tenant, LONG, None, first).await, Step::Keep(_)));
+    }
+    let old = copy(&world, world.tenant, first, LONG, b"old").await;
+    let theirs = copy(&world, other, first, LONG, b"theirs").await;
+    let younger = copy(&world, world.tenant, at("2027-01-10T22:05:00Z"), LONG, b"younger").await;
+    let waits = async |now| {
+        let before = shorter::first_kept(now, SHORT);
+        pending(&world.pool, &[world.tenant, other], before, now).await.expect("asked")
+    };
+    assert_eq!(waits(begun).await, None);
+
+    assert!(matches!(follow(&world, world.tenant, SHORT, None, begun).await, Step::Wait(_)));
+    assert_eq!(
+        waits(begun).await,
+        Some(Pending { tenants: 1, copies: 1, since: begun }),
+        "the younger one's time has not come"
+    );
+    let run = world.run_at(begun).await.expect("run");
+    assert_eq!((run.keys, run.entries), (0, 0), "nothing is erased while it is shown: {run:?}");
+    assert_eq!(read(&world, world.tenant, old).await.as_deref(), Some(b"old".as_slice()));
+    let almost = at("2027-01-12T12:59:59Z");
+    assert!(matches!(follow(&world, world.tenant, SHORT, None, almost).await, Step::Wait(_)));
+
+    let due = at("2027-01-12T13:00:00Z");
+    assert!(matches!(follow(&world, world.tenant, SHORT, None, due).await, Step::Erase(_)));
+    assert_eq!(waits(due).await, None);
+    let run = world.run_at(due).await.expect("run");
+    assert_eq!(run.entries, 1, "{run:?}");
+    assert_eq!(read(&world, world.tenant, old).await, None);
+    assert!(read(&world, other, theirs).await.is_some(), "another policy's stay for as long as was promised");
+    let listed = mail::list(&world.pool_of_api(), world.tenant, None, 9).await.expect("listed");
+    assert_eq!(listed.iter().map(|copy| copy.id).collect::<Vec<_>>(), [younger], "its row is gone too");
+    let entries = "select count(*) from erasure_journal where class = 'mail' and what in ('keys', 'entries')";
+    assert_eq!(world.count(entries).await, 2);
+    let gone = "select count(*) from keyring.hour_key where usable_from < '2027-01-10T22:00:00Z' and tenant_id = $1";
+    let keys = world.databases.keyring.pool("budstikke_owner");
+    let gone: i64 = sqlx::query_scalar(gone).bind(world.tenant.0).fetch_one(&keys).await.expect("counted");
+    assert_eq!(gone, 0, "the backup of the data is noise");
+
+    // What was there goes hour by hour from then on, long before its key's own time.
+    assert!(matches!(follow(&world, world.tenant, SHORT, None, due).await, Step::Keep(_)));
+    world.run_at(at("2027-01-12T13:59:59Z")).await.expect("not due");
+    assert_eq!(read(&world, world.tenant, younger).await.as_deref(), Some(b"younger".as_slice()));
+    world.run_at(at("2027-01-12T14:00:00Z")).await.expect("due");
+    assert_eq!(read(&world, world.tenant, younger).await, None);
+    assert!(read(&world, other, theirs).await.is_some());
+}
+
+#[tokio::test]
+async fn copies_go_at_the_owners_word_or_with_the_tenants_own() {
+    let world = World::new().await;
+    let other = world.databases.tenant("other").await;
+    let now = at("2027-01-10T14:35:00Z");
+    for tenant in [world.tenant, other] {
+        store::keep(&world.pool, tenant, Kept { days: 28, shortened_at: None }).await.expect("kept");
+        follow(&world, tenant, LIVES, None, now).await;
+    }
+    let mine = copy(&world, world.tenant, now, LIVES, b"mine").await;
+    let theirs = copy(&world, other, now, LIVES, b"theirs").await;
+    assert!(
+        matches!(follow(&world, world.tenant, 0, Some(date(2027, 1, 10)), now).await, Step::Wait(_)),
+        "it is of today"
+    );
+    world.run_at(now).await.expect("run");
+    assert!(read(&world, world.tenant, mine).await.is_some());
+    assert!(matches!(follow(&world, world.tenant, 0, Some(date(2027, 1, 11)), now).await, Step::Erase(_)));
+    let out = Wanted { hours: 0, opted_out: true, confirmed_before: None };
+    assert_eq!(world.run_at(now).await.expect("run").entries, 1);
+    assert_eq!(read(&world, world.tenant, mine).await, None);
+    assert!(read(&world, other, theirs).await.is_some());
+    assert!(matches!(shorter::follow(&world.pool, other, out, now).await.expect("followed"), Step::Erase(_)));
+    assert_eq!(world.run_at(now).await.expect("run").entries, 1);
+    assert_eq!(read(&world, other, theirs).await, None);
+}
+
 #[tokio::test]
 async fn copies_are_bounded_and_can_go_ahead_of_their_time() {
     let world = World::new().await;
@@ -163,5 +255,16 @@ async fn copies_are_bounded_and_can_go_ahead_of_their_time() {
     let other = world.databases.tenant("other").await;
     assert!(!mail::remove(&pool, other, id).await.expect("asked"), "another's");
     assert!(mail::remove(&pool, world.tenant, id).await.expect("removed"));
-    assert_eq!(mail::list(&pool, world.tenant, 9).await.expect("listed"), []);
+    assert_eq!(mail::list(&pool, world.tenant, None, 9).await.expect("listed"), []);
+}
+
+#[tokio::test]
+async fn who_logs_again_within_the_hour_gets_a_key_of_another_name() {
+    let world = World::new().await;
+    let now = at("2027-01-10T14:35:00Z");
+    let before = copy(&world, world.tenant, now, LIVES, b"before").await;
+    world.keyring.erase_mail(world.tenant).await.expect("erased");
+    let after = copy(&world, world.tenant, now, LIVES, b"after").await;
+    assert_eq!(read(&world, world.tenant, before).await, None, "it is gone, and no fault");
+    assert_eq!(read(&world, world.tenant, after).await.as_deref(), Some(b"after".as_slice()));
 }

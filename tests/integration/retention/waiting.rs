@@ -1,5 +1,6 @@
 //! Messages that wait: none needs a key after its date (D2).
-use budstikke::domain::{LocalError, MessageState};
+use budstikke::domain::{LocalError, MessageState, RouteId};
+use budstikke::store::results::{self, SentPart, Settled};
 
 use super::*;
 
@@ -89,13 +90,60 @@ async fn what_flew_when_its_sender_went_for_good_ends_as_of_unknown_fate() {
         .await
         .expect("in flight");
     let last = DAY.saturating_add(38.days());
-    world.run(last).await.expect("run");
+    assert_eq!(world.run(last).await.expect("run").waiting, 1);
     assert_eq!(end(&world, id).await, None, "its sender may be about to end it");
     world.run(last.saturating_add(1.day())).await.expect("run");
     assert_eq!(end(&world, id).await, Some((MessageState::Unknown as i16, Some(LocalError::TooLate as i32))));
     assert_eq!(world.count("select count(*) from usage").await, 0, "what nobody knows of is not billed");
     world.run(last.saturating_add(60.days())).await.expect("run");
     assert_eq!(world.logged().await, 0, "nothing keeps its day from going");
+}
+
+#[tokio::test]
+async fn what_was_taken_is_billed_once_though_its_sender_comes_back_after_the_end() {
+    let world = World::new().await;
+    let id = waits(&world, DAY, 89, MessageState::Queued).await;
+    let flight = Uuid::now_v7();
+    sqlx::query(
+        "insert into flight (tenant_id, flight_id, epoch, route_id, message_ids) values ($1, $2, 1, 1, array[$3])",
+    )
+    .bind(world.tenant.0)
+    .bind(flight)
+    .bind(id)
+    .execute(&world.owner)
+    .await
+    .expect("in flight");
+    world.run(DAY.saturating_add(39.days())).await.expect("run");
+    assert_eq!(end(&world, id).await.map(|(state, _)| state), Some(MessageState::Unknown as i16));
+
+    let sender = budstikke::store::connect(&world.databases.sender_login(world.tenant).await, 1, "sender");
+    let taken = noon(DAY.saturating_add(37.days()));
+    let part = SentPart { part: 1, state: MessageState::Sent, error: None, upstream_id: "u".into(), tag: 7, at: taken };
+    let settled = Settled {
+        id: MessageId(id),
+        state: MessageState::Sent,
+        error: None,
+        route: Some(RouteId(1)),
+        parts: vec![part],
+        final_at: None,
+        several: false,
+    };
+    // The commit of the first is in doubt.
+    for _ in 0..2 {
+        results::settle(&sender, std::slice::from_ref(&settled), &[flight]).await.expect("settled");
+        sqlx::query(
+            "insert into flight (tenant_id, flight_id, epoch, route_id, message_ids) values ($1, $2, 1, 1, array[$3])",
+        )
+        .bind(world.tenant.0)
+        .bind(flight)
+        .bind(id)
+        .execute(&world.owner)
+        .await
+        .expect("in flight");
+        assert_eq!(world.count("select count(*) from usage where month = '2027-01-01'").await, 1);
+    }
+    let told = "select count(*) from message_log where state = 2 and upstream_id = 'u' and tag = 7 and error is null";
+    assert_eq!(world.count(told).await, 1, "and its receipt finds it");
 }
 
 #[tokio::test]
@@ -109,10 +157,12 @@ async fn a_policy_that_is_shortened_leaves_what_is_scheduled_its_key_and_its_end
     assert!(matches!(step.expect("followed"), Step::Erase(..)));
     world.run(today).await.expect("run");
     assert_eq!(end(&world, id).await, None, "it is still to be sent");
+    assert_eq!(world.run(today).await.expect("run").waiting_kept, 1, "and is counted, since it keeps its key");
     let fresh = world.fresh_keyring();
     fresh.queue_key(world.tenant, DAY).await.expect("and its sender can read it");
     assert!(matches!(fresh.log_key(world.tenant, DAY).await, Err(KeyError::KeyMissing { .. })), "history cannot");
-    world.run(DAY.saturating_add(38.days())).await.expect("run");
+    let run = world.run(DAY.saturating_add(38.days())).await.expect("run");
     assert_eq!(world.count("select count(*) from queue").await, 0);
     assert_eq!(world.logged().await, 0, "it has ended, and is older than the log is kept now");
+    assert_eq!((run.waiting_kept, run.keys), (0, 1), "nothing needs its key any more");
 }

@@ -266,6 +266,16 @@ impl Database {
         server.answers().await;
     }
 
+    /// Stops the server in good order, and starts it with other settings.
+    #[allow(dead_code, reason = "the bench of searches alone fills with other settings than it searches with")]
+    pub(crate) async fn restart(&mut self, settings: &[&str]) {
+        let ServerRef::Own(server) = &mut self.server else { panic!("others use this instance too") };
+        server.stop("fast");
+        server.settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        server.launch();
+        server.answers().await;
+    }
+
     /// Copies the files of the stopped server and starts it again: where the copy is.
     #[allow(dead_code, reason = "the benches restore nothing")]
     pub(crate) async fn snapshot(&mut self) -> PathBuf {
