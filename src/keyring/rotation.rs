@@ -61,7 +61,7 @@ impl Keyring {
     /// # Errors
     /// When the keyring or the key-encryption key does not answer.
     pub async fn behind(&self) -> Result<i64, Error> {
-        self.behind_of(&self.kek.current().map_err(Error::Kek)?).await
+        self.behind_of(&self.kek.current().await.map_err(Error::Kek)?).await
     }
 
     async fn behind_of(&self, current: &str) -> Result<i64, Error> {
