@@ -3,6 +3,7 @@ use budstikke::crd::{RetentionPolicy, Tenant};
 use budstikke::domain::{Clock as _, SystemClock, TenantId, copenhagen_day};
 use budstikke::keyring::{self, Kek, Keyring};
 use budstikke::store::mail::{self, Direction, Kind};
+use budstikke::store::partitions;
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -17,6 +18,13 @@ async fn compliant(scene: &Scene, reason: &str) -> String {
         (compliant.status == "False" && compliant.reason == reason).then_some(compliant.message)
     });
     found.await
+}
+
+/// As on a server with the chart's settings, which a database has not of its own.
+async fn bound(scene: &Scene) {
+    let bounded = "create or replace function keyring.wal_window(out seconds bigint, out unbounded_by text)
+                   language sql stable as $$ select 4200::bigint, null::text $$";
+    sqlx::query(bounded).execute(&scene.databases.keyring.pool("budstikke_owner")).await.expect("bounded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,10 +65,7 @@ async fn keys_for_copies_of_mail_are_made_for_those_who_use_mail_and_log() {
         scene.tenant_says(name, "CredentialsReady", "True", "Succeeded").await;
     }
     assert_eq!(keys().await, 0, "the settings of the keyring's server bound nothing");
-    // As on a server with the chart's settings, which a database has not of its own.
-    let bounded = "create or replace function keyring.wal_window(out seconds bigint, out unbounded_by text)
-                   language sql stable as $$ select 4200::bigint, null::text $$";
-    sqlx::query(bounded).execute(&keyring).await.expect("bounded");
+    bound(&scene).await;
     scene.change::<Tenant>("mailing", json!({"spec": {"defaultCountry": "SE"}})).await;
     scene.until("keys of hours", || async { (keys().await > 0).then_some(()) }).await;
     assert!((49..=50).contains(&keys().await), "of one tenant, for two days");
@@ -94,6 +99,7 @@ async fn copies_of_mail_that_a_shorter_policy_would_take_are_shown_until_the_own
     let mut mailing = tenant("mailing");
     mailing["spec"]["services"] = json!(["api", "bulk"]);
     scene.create::<Tenant>(mailing).await;
+    bound(&scene).await;
     let _operator = scene.operator("one");
     scene.tenant_says("mailing", "CredentialsReady", "True", "Succeeded").await;
     let account = scene.until("an account", || async { scene.find::<Tenant>("mailing").await?.status?.account_id });
@@ -106,8 +112,9 @@ async fn copies_of_mail_that_a_shorter_policy_would_take_are_shown_until_the_own
         Keyring::open(pool, Kek::parse(&kek(7)).expect("a key"))
     };
     let before = keyring();
-    before.provide_mail(account, then, 47).await.expect("keys of the hours");
+    before.provide_mail(account, then, 46).await.expect("keys of the hours");
     let key = before.mail_key(account, then).await.expect("a key");
+    partitions::ensure_mail(&scene.pool(), then).await.expect("partitions of then");
     let api = scene.databases.data.pool("budstikke_api");
     let id = mail::put(&api, &key, then, Kind::Raw, Direction::ToSms, b"kanariefugl").await.expect("kept");
 

@@ -95,7 +95,10 @@ async fn an_old_version_of_the_key_can_be_closed_once_all_is_moved() {
     let operator = keyring(&databases, "budstikke_operator", &secret, &transit);
     operator.provide(TENANT, FROM, FROM, 90).await.expect("provided");
     let owner = databases.keyring.pool("budstikke_owner");
-    sqlx::query("create table backup as select * from keyring.wrapping_key").execute(&owner).await.expect("copied");
+    sqlx::query("create table keyring.backup as select * from keyring.wrapping_key")
+        .execute(&owner)
+        .await
+        .expect("copied");
 
     vault.call(Method::POST, "transit/keys/budstikke/rotate", json!({})).await;
     let moved = operator.rewrap(100).await.expect("moved");
@@ -103,7 +106,7 @@ async fn an_old_version_of_the_key_can_be_closed_once_all_is_moved() {
     vault.call(Method::POST, "transit/keys/budstikke/config", json!({"min_decryption_version": 2})).await;
     keyring(&databases, "budstikke_api", &secret, &transit).log_key(TENANT, FROM).await.expect("by the new one");
 
-    let restore = "update keyring.wrapping_key k set wrapped = b.wrapped, kek = b.kek from backup b where b.tenant_id = k.tenant_id";
+    let restore = "update keyring.wrapping_key k set wrapped = b.wrapped, kek = b.kek from keyring.backup b where b.tenant_id = k.tenant_id";
     sqlx::query(restore).execute(&owner).await.expect("restored");
     let error = said(keyring(&databases, "budstikke_api", &secret, &transit).log_key(TENANT, FROM).await);
     assert!(matches!(error, TransitError::TooOld), "{error}");
