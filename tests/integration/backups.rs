@@ -163,7 +163,10 @@ fn after_days_without_anything_the_old_backups_go_when_there_is_a_new_one() {
     let scene = Scene::set();
     // Ten days ago, for what the scripts start too.
     let library = format!("LD_PRELOAD=/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
-    let ago = [&*library, "FAKETIME=-10d", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
+    // From a file, always: what the library has of the environment it looks up again after ten seconds, and a server has none by then.
+    scene.put("ago", Some("-10d\n"));
+    let file = format!("FAKETIME_TIMESTAMP_FILE={}", scene.path("ago").display());
+    let ago = [&*library, &*file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
     let (server, backups) = (scene.primary(&ago), scene.backups_told(LONG, LONG, &ago));
     scene.until_ready();
     scene.migrate();
