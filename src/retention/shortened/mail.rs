@@ -1,6 +1,6 @@
 //! Copies of mail that are to be kept shorter than was promised when they were made (D3): as with the log, what would go is shown for
 //! a day first. After it no copy is kept longer than is said now, whatever the own time of its key is: the leading operator's next
-//! runs see to that, hour by hour ([`cut`]).
+//! runs see to that, hour by hour (`cut`).
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use sqlx::PgPool;
