@@ -8,6 +8,7 @@ mod scene;
 use std::time::Duration;
 
 use self::scene::Scene;
+use crate::support::faketime::Faketime;
 
 /// Longer than anything here takes.
 const LONG: &str = "86400";
@@ -162,11 +163,9 @@ fn a_base_backup_that_takes_too_long_is_ended_and_told() {
 fn after_days_without_anything_the_old_backups_go_when_there_is_a_new_one() {
     let scene = Scene::set();
     // Ten days ago, for what the scripts start too.
-    let library = format!("LD_PRELOAD=/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
-    // From a file, always: what the library has of the environment it looks up again after ten seconds, and a server has none by then.
     scene.put("ago", Some("-10d\n"));
-    let file = format!("FAKETIME_TIMESTAMP_FILE={}", scene.path("ago").display());
-    let ago = [&*library, &*file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
+    let faketime = Faketime::of(&scene.path("ago"));
+    let ago: Vec<_> = faketime.variables().iter().map(String::as_str).collect();
     let (server, backups) = (scene.primary(&ago), scene.backups_told(LONG, LONG, &ago));
     scene.until_ready();
     scene.migrate();

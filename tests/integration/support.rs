@@ -1,5 +1,6 @@
 //! What the integration tests stand on: real servers, started once a run and gone with it.
 pub(crate) mod apiserver;
+pub(crate) mod faketime;
 pub(crate) mod postgres;
 #[path = "../e2e/support/search/words.rs"]
 pub(crate) mod search;

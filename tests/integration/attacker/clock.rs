@@ -7,15 +7,13 @@ use budstikke::domain::Clock;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-/// From Debian's package `libfaketime`.
-fn library() -> String {
-    format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH)
-}
+use crate::support::faketime::Faketime;
 
 #[derive(Debug)]
 pub(super) struct Moved {
     ahead: AtomicI64,
     file: PathBuf,
+    faketime: Faketime,
     /// Their files are as old as it seems: what a server or a script writes now is of now, and stays so.
     aged: Vec<PathBuf>,
 }
@@ -23,8 +21,10 @@ pub(super) struct Moved {
 impl Moved {
     /// Begins at this time.
     pub(super) fn begin(directory: &Path, aged: Vec<PathBuf>, at: Timestamp) -> Self {
-        assert!(Path::new(&library()).exists(), "the servers' clocks are set by libfaketime: run `make packages`");
-        let clock = Self { ahead: AtomicI64::new(0), file: directory.join("ahead"), aged };
+        let file = directory.join("ahead");
+        std::fs::write(&file, "+0\n").expect("write the offset");
+        let faketime = Faketime::of(&file);
+        let clock = Self { ahead: AtomicI64::new(0), file, faketime, aged };
         clock.set(at);
         clock
     }
@@ -48,11 +48,9 @@ impl Moved {
         self.set(self.now() + time);
     }
 
-    /// What has a program and all that it starts live in this time. Waiting takes as long as ever. Not for one that changes its user: the library's semaphore belongs to who has begun.
-    pub(super) fn variables(&self) -> Vec<String> {
-        let here = [format!("LD_PRELOAD={}", library()), format!("FAKETIME_TIMESTAMP_FILE={}", self.file.display())];
-        let ever = ["FAKETIME_NO_CACHE", "FAKETIME_DONT_FAKE_MONOTONIC", "DONT_FAKE_MONOTONIC"];
-        here.into_iter().chain(ever.map(|name| format!("{name}=1"))).collect()
+    /// What has a program and all that it starts live in this time.
+    pub(super) fn variables(&self) -> &[String] {
+        self.faketime.variables()
     }
 }
 

@@ -119,7 +119,7 @@ impl Scene {
     }
 
     fn script(&self, script: &str, place: &str, port: u16, told: &[&str]) -> Command {
-        // What is told takes effect as the other user: libfaketime's semaphore belongs to who has begun.
+        // What is told takes effect as the other user: libfaketime's semaphore is that one's.
         let mut command = unprivileged("env");
         let path = |name: &str| self.path(name).into_os_string();
         command.args(told).args(["bash", &format!("{SCRIPTS}/{script}")]);
