@@ -87,7 +87,8 @@ generate: ## Write what is generated: CRDs, OpenAPI, offline queries.
 	UPDATE=1 cargo test --locked --features simulate --lib --test integration -- crd:: openapi
 
 .PHONY: bench
-bench: ## Message lives, the end of a day, and search (BUDSTIKKE_SEARCH_ROWS=50000000 wants 27 GB), against PostgreSQL alone.
+bench: ## The session alone; message lives, the end of a day, and search (BUDSTIKKE_SEARCH_ROWS=50000000 wants 27 GB), against PostgreSQL alone.
+	cargo bench --locked --features simulate --bench session
 	cargo bench --locked --features simulate --bench lives
 	cargo bench --locked --features simulate --bench expiry
 	cargo bench --locked --features simulate --bench search

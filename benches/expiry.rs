@@ -1,10 +1,13 @@
 //! The end of a day of the log: how long it takes to drop a partition of millions of rows, and for how long those who accept, store
 //! results and look things up meanwhile are kept waiting. Fails where anybody waits longer than wanted, or the drop itself takes
-//! longer. A vacuum of that day is waited for first, and told by itself: a real day is months old, and none is at work on it.
+//! longer. A real day is months old: so its files are written out and not in memory, and a vacuum of it is waited for first, and told by
+//! itself.
 //!
 //! `cargo bench --bench expiry -- [ROWS]`: rows of the day, 5,000,000 without a word.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "support/cold.rs"]
+mod cold;
 #[path = "../tests/integration/support/postgres.rs"]
 #[allow(dead_code)]
 mod postgres;
@@ -70,6 +73,15 @@ async fn main() -> ExitCode {
     let filled = Instant::now();
     fill(&owner, tenant, old, rows).await;
     println!("{rows} rows of {old} after {:.0} s", filled.elapsed().as_secs_f64());
+    let superuser = databases.data.pool("postgres");
+    sqlx::query("checkpoint").execute(&superuser).await.expect("checkpoint");
+    let bytes: i64 = sqlx::query_scalar("select pg_total_relation_size(to_regclass($1))")
+        .bind(format!("budstikke.message_log_{}", old.strftime("%Y%m%d")))
+        .fetch_one(&superuser)
+        .await
+        .expect("a size");
+    superuser.close().await;
+    let forgotten = cold::forget();
 
     let (writing, reading) = (Arc::new(Longest::default()), Arc::new(Longest::default()));
     let mut busy = JoinSet::new();
@@ -96,7 +108,7 @@ async fn main() -> ExitCode {
     let during = (writing.take(), reading.take());
     busy.shutdown().await;
     let report = serde_json::json!({
-        "rows": rows, "vacuum_wait_ms": vacuum, "drop_ms": took, "wanted_ms": WANTED, "settings": SETTINGS,
+        "rows": rows, "megabytes": bytes / 1_000_000, "page_cache_emptied": forgotten, "vacuum_wait_ms": vacuum, "drop_ms": took, "wanted_ms": WANTED, "settings": SETTINGS,
         "longest_write_ms": {"before": before.0, "during": during.0},
         "longest_read_ms": {"before": before.1, "during": during.1},
     });

@@ -206,6 +206,7 @@ async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: 
             from: from.clone(),
             text: Personal::new(TEXT.to_owned()),
             encoding: Encoding::Gsm,
+            flash: false,
         };
         let plain = serde_json::to_vec(&body).expect("plain text");
         let entry = serde_json::to_vec(&body.entry(160)).expect("plain text");
@@ -218,10 +219,12 @@ async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: 
             logged: Some(Logged {
                 entry: if sealed { log.seal(id.0, Field::Entry, &entry).expect("sealed") } else { as_long(&entry) },
                 number_hash: if sealed { log.number_hash(&body.to) } else { id.0.into_bytes() },
+                reference_hash: None,
             }),
         };
         let answer = serde_json::json!({"batch": id, "messages": [{"id": id, "state": "queued", "parts": 1}]});
         let call = Call {
+            hour: 0,
             tenant,
             batch: BatchId::new(now),
             day,

@@ -6,6 +6,8 @@
 //! minute. 50,000,000 are what a busy installation has; they want 27 GB of disk. Half of them are one tenant's, who searches.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "support/cold.rs"]
+mod cold;
 #[path = "../tests/integration/support/postgres.rs"]
 #[allow(dead_code)]
 mod postgres;
@@ -13,11 +15,11 @@ mod search {
     pub(crate) mod fill;
 }
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use budstikke::api::cursor;
-use budstikke::api::search::Search;
+use budstikke::api::search::{Search, Sought};
 use budstikke::domain::{Clock as _, Msisdn, SystemClock, TenantId, copenhagen_day};
 use budstikke::keyring::{self, Kek, Keyring};
 use jiff::ToSpan as _;
@@ -83,7 +85,7 @@ async fn main() -> ExitCode {
 
     // With the settings of an installation, and nothing in memory.
     databases.data.restart(SETTINGS).await;
-    let forgotten = forget();
+    let forgotten = cold::forget();
     let (pool, keyring) = (databases.data.pool("budstikke_api"), keys(&databases, "budstikke_api"));
     let run = async |step: u32| {
         let mut took = Vec::new();
@@ -93,7 +95,7 @@ async fn main() -> ExitCode {
             let since = Instant::now();
             let search = Search { pool: &pool, keyring: &keyring, tenant, now: SystemClock.now() };
             let place = cursor::place(None, None).expect("a place");
-            let page = search.page(&number(nth), place).await.expect("a page");
+            let page = search.page(&Sought::Number(number(nth)), place).await.expect("a page");
             took.push(since.elapsed());
             assert_eq!(page.len(), if nth < KNOWN { MESSAGES as usize } else { 0 }, "number {nth}");
         }
@@ -118,12 +120,6 @@ async fn main() -> ExitCode {
 
 fn keys(databases: &Databases, login: &str) -> Keyring {
     Keyring::open(keyring::connect(&databases.keyring.dsn(login), 4, "bench"), Kek::parse(KEK).expect("a key"))
-}
-
-/// Empties the system's own cache of files; whether it could.
-fn forget() -> bool {
-    Command::new("sync").status().is_ok_and(|done| done.success())
-        && std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
 }
 
 /// How long searches took, milliseconds.

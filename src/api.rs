@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 pub mod auth;
 pub mod copy;
 pub mod cursor;
+pub mod decide;
 pub mod disclosures;
 pub mod extract;
 pub mod idempotency;
@@ -133,6 +134,7 @@ pub struct Shared {
     pool: PgPool,
     keyring: Keyring,
     acceptor: Acceptor,
+    waker: Waker,
     clock: Arc<dyn Clock>,
     door: auth::Door,
     in_flight: idempotency::InFlight,
@@ -153,11 +155,13 @@ impl Shared {
         metrics: Metrics,
         settings: Settings,
     ) -> Arc<Self> {
-        let acceptor = Acceptor::start(&pool, &Waker::start(&pool));
+        let waker = Waker::start(&pool);
+        let acceptor = Acceptor::start(&pool, &waker);
         Arc::new(Self {
             pool,
             keyring,
             acceptor,
+            waker,
             clock,
             door: auth::Door::new(settings.calls_per_second),
             in_flight: idempotency::InFlight::default(),

@@ -13,6 +13,7 @@ mod personal;
 mod price;
 mod secret;
 mod sender_id;
+pub mod template;
 pub mod text;
 
 pub use api_key::{ApiKey, KeyForm, NoRandomness, Scope};

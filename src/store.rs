@@ -6,6 +6,7 @@ pub mod backups;
 pub mod claim;
 pub mod copy;
 pub mod credentials;
+pub mod decisions;
 pub mod disclosures;
 pub mod history;
 pub mod inbound;

@@ -181,7 +181,7 @@ impl Filling {
 fn entry(digits: &str) -> Vec<u8> {
     let to = budstikke::domain::Msisdn::from_digits(digits).expect("a number");
     let text = Personal::new("Hej! Din tid er kl. 10.15. Svar AFLYS, hvis du ikke kan komme.".to_owned());
-    let entry = Entry { to, from: SenderId::parse("Budstikke").expect("a name"), text };
+    let entry = Entry { to, from: SenderId::parse("Budstikke").expect("a name"), text, reference: None };
     to_bytes(&entry).expect("bytes").reveal().clone()
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::send::RefusedRecipient;
 use crate::domain::Scope;
+use crate::store::accept::Per;
 
 /// What every `type` begins with.
 const TYPES: &str = "https://budstikke.dev/problems/";
@@ -77,12 +78,14 @@ pub enum Problem {
     /// The first call with the key is not answered yet.
     #[error("a call with this Idempotency-Key is being worked on")]
     InFlight,
-    /// The day's messages are spent.
-    #[error("the account may send {limit} messages a day, and this call exceeds it; nothing was accepted")]
+    /// The hour's or the day's messages are spent.
+    #[error("the account may send {limit} messages {}, and this call exceeds it; nothing was accepted", match per { Per::Hour => "an hour", Per::Day => "a day" })]
     OverQuota {
-        /// Messages a day.
+        /// Messages.
         limit: i32,
-        /// Until the next day.
+        /// In which time.
+        per: Per,
+        /// Until the next one begins.
         retry_after: Duration,
     },
     /// Too many calls.
@@ -156,7 +159,7 @@ impl Problem {
                 (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The Idempotency-Key was used before")
             }
             Self::InFlight => (StatusCode::CONFLICT, "idempotency-key-in-flight", "The same call is being worked on"),
-            Self::OverQuota { .. } => (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "The daily quota is exceeded"),
+            Self::OverQuota { .. } => (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "The quota is exceeded"),
             Self::TooManyCalls => (StatusCode::TOO_MANY_REQUESTS, "too-many-calls", "Too many calls"),
             Self::CopyUnderWay => (StatusCode::TOO_MANY_REQUESTS, "copy-under-way", "A copy is being made"),
             Self::ManyLargeReads => (StatusCode::TOO_MANY_REQUESTS, "many-large-reads", "Many large reads at once"),

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::openapi::Frame;
 use super::problem::Problem;
-use super::{Shared, copy, disclosures, inbound, messages, privacy, search, send, statistics};
+use super::{Shared, copy, decide, disclosures, inbound, messages, privacy, search, send, statistics};
 
 /// The most bytes of a body.
 const BODY: usize = 1024 * 1024;
@@ -29,6 +29,9 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(send::send, messages::list))
         .routes(routes!(messages::read))
         .routes(routes!(messages::batch))
+        .routes(routes!(decide::cancel))
+        .routes(routes!(decide::release))
+        .routes(routes!(decide::fail))
         .routes(routes!(search::messages))
         .routes(routes!(inbound::list))
         .routes(routes!(search::inbound))

@@ -47,17 +47,19 @@ pub async fn seal(
         let logged = match &log_key {
             None => None,
             Some(key) => {
-                let entry =
-                    content::to_bytes(&recipient.body.entry(account.log_characters)).map_err(Problem::internal)?;
+                let mut entry = recipient.body.entry(account.log_characters);
+                entry.reference = recipient.reference.clone();
+                let entry = content::to_bytes(&entry).map_err(Problem::internal)?;
                 Some(Logged {
                     entry: key.seal(id.0, Field::Entry, entry.reveal()).map_err(Problem::internal)?,
                     number_hash: key.number_hash(&recipient.body.to),
+                    reference_hash: recipient.reference.as_ref().map(|own| key.reference_hash(own)),
                 })
             }
         };
         messages.push(Message {
             id: *id,
-            parts: plan.parts,
+            parts: recipient.parts,
             price: recipient.price,
             body: queue_key.seal(id.0, Field::Body, body.reveal()).map_err(Problem::internal)?,
             logged,

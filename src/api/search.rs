@@ -1,6 +1,7 @@
-//! `POST /v1/messages/search` and `POST /v1/inbound/search`: everything about one phone number, as when its holder asks (D7).
+//! `POST /v1/messages/search` and `POST /v1/inbound/search`: everything about one phone number, as when its holder asks (D7); and
+//! what was sent under one of the tenant's own references.
 //!
-//! The number comes in the body and never in the address: proxies, load balancers and browsers log addresses (D10).
+//! Both come in the body and never in the address: proxies, load balancers and browsers log addresses (D10).
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,16 +17,51 @@ use super::extract::{self, JsonBody};
 use super::inbound::{InboundMessage, InboundPage};
 use super::messages::MessagePage;
 use super::problem::{Problem, ReadProblems};
+use super::send::reference;
 use super::view::Message;
 use super::{Shared, seal};
-use crate::domain::{MessageId, Msisdn, Personal, Region, Scope, SenderId, TenantId, copenhagen_day};
+use crate::domain::{Entry, MessageId, Msisdn, Personal, Region, Scope, SenderId, TenantId, copenhagen_day};
 use crate::keyring::Keyring;
-use crate::store::history;
+use crate::keyring::seal::LogKey;
+use crate::store::history::{self, By};
 
 /// Received messages that one call opens at most.
 const OPENED: i64 = 1000;
 
-/// Which number.
+/// Which number, or which reference.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MessageSearchRequest {
+    /// The number, written as for sending: international with + or 00, or national to the account's country.
+    #[schema(value_type = Option<String>, examples("+45 20 12 34 56"))]
+    number: Option<Personal<String>>,
+    /// What the messages were sent under, as it was written then.
+    #[schema(value_type = Option<String>, examples("order 4711"))]
+    reference: Option<Personal<String>>,
+    /// Messages on a page, 50 without it.
+    #[schema(minimum = 1, maximum = 200)]
+    limit: Option<u16>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+}
+
+impl MessageSearchRequest {
+    fn sought(&self, region: Region) -> Result<Sought, Problem> {
+        match (&self.number, &self.reference) {
+            (Some(number), None) => number_of(number, region).map(Sought::Number),
+            (None, Some(written)) => {
+                reference::check("reference", written).map(|()| Sought::Reference(written.clone()))
+            }
+            _ => Err(Problem::Invalid {
+                path: "number",
+                code: "number_or_reference",
+                detail: "write either `number` or `reference`".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Which sender.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchRequest {
@@ -41,17 +77,9 @@ pub struct SearchRequest {
 }
 
 impl SearchRequest {
-    fn number(&self, region: Region) -> Result<Msisdn, Problem> {
-        Msisdn::parse(self.number.reveal(), region).map_err(|refusal| Problem::Invalid {
-            path: "number",
-            code: refusal.code(),
-            detail: refusal.to_string(),
-        })
-    }
-
     fn sender(&self, region: Region) -> Result<Sender, Problem> {
         extract::printable("number", self.number.reveal())?;
-        match self.number(region) {
+        match number_of(&self.number, region) {
             Ok(number) => Ok(Sender::Number(number, region)),
             Err(refusal) => match SenderId::parse(self.number.reveal()) {
                 Ok(written) => Ok(Sender::Other(written)),
@@ -65,21 +93,29 @@ impl SearchRequest {
     }
 }
 
+fn number_of(written: &Personal<String>, region: Region) -> Result<Msisdn, Problem> {
+    Msisdn::parse(written.reveal(), region).map_err(|refusal| Problem::Invalid {
+        path: "number",
+        code: refusal.code(),
+        detail: refusal.to_string(),
+    })
+}
+
 /// The country whose national numbers are understood.
 fn region(caller: &Caller) -> Result<Region, Problem> {
     let region = caller.account()?.region;
     region.ok_or_else(|| Problem::internal("the account's default region is no country that is known"))
 }
 
-/// Find the messages to one number, newest first
+/// Find the messages to one number or under one reference, newest first
 ///
-/// Over all days that are kept, and what waits to be sent. The number is in the body, so that no proxy logs it.
+/// Over all days that are kept, and what waits to be sent. What is looked for is in the body, so that no proxy logs it.
 #[utoipa::path(
     post,
     path = "/v1/messages/search",
     operation_id = "searchMessages",
     tag = "messages",
-    request_body = SearchRequest,
+    request_body = MessageSearchRequest,
     responses(
         (status = 200, description = "A page.", body = MessagePage),
         ReadProblems,
@@ -89,18 +125,51 @@ fn region(caller: &Caller) -> Result<Region, Problem> {
 pub async fn messages(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    request: JsonBody<SearchRequest>,
+    request: JsonBody<MessageSearchRequest>,
 ) -> Result<Json<MessagePage>, Problem> {
     caller.may(Scope::MessagesRead)?;
     let request = request.content;
-    let (number, place) = (request.number(region(&caller)?)?, request.place()?);
+    let sought = request.sought(region(&caller)?)?;
+    let place = cursor::place(request.limit, request.cursor.as_deref())?;
     if !caller.has_history() {
         return Ok(Json(MessagePage { messages: Vec::new(), next: None }));
     }
     let _large = shared.large.begin().await?;
     let search =
         Search { pool: &shared.pool, keyring: &shared.keyring, tenant: caller.tenant(), now: shared.clock.now() };
-    search.page(&number, place).await.map(Json)
+    search.page(&sought, place).await.map(Json)
+}
+
+/// What messages are looked for by.
+#[derive(Debug)]
+pub enum Sought {
+    /// Their recipient's number.
+    Number(Msisdn),
+    /// The tenant's own reference.
+    Reference(Personal<String>),
+}
+
+impl Sought {
+    fn hash(&self, key: &LogKey) -> [u8; 16] {
+        match self {
+            Self::Number(number) => key.number_hash(number),
+            Self::Reference(reference) => key.reference_hash(reference),
+        }
+    }
+
+    fn by(&self) -> By {
+        match self {
+            Self::Number(_) => By::Number,
+            Self::Reference(_) => By::Reference,
+        }
+    }
+
+    fn is_of(&self, entry: &Entry) -> bool {
+        match self {
+            Self::Number(number) => entry.to == *number,
+            Self::Reference(reference) => entry.reference.as_ref() == Some(reference),
+        }
+    }
 }
 
 /// Where a tenant's messages are looked for, and when.
@@ -117,22 +186,22 @@ pub struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// A page of the messages to a number, newest first: the whole of a call but HTTP.
+    /// A page of the messages that are sought, newest first: the whole of a call but HTTP.
     ///
     /// # Errors
     /// When an instance does not answer.
-    pub async fn page(&self, number: &Msisdn, place: Place) -> Result<MessagePage, Problem> {
+    pub async fn page(&self, sought: &Sought, place: Place) -> Result<MessagePage, Problem> {
         let tomorrow = copenhagen_day(self.now).saturating_add(1.day());
         let keys = self.keyring.log_keys(self.tenant, tomorrow).await.map_err(seal::away)?;
-        let hashes: Vec<_> = keys.iter().map(|(day, key)| (*day, key.number_hash(number))).collect();
+        let hashes: Vec<_> = keys.iter().map(|(day, key)| (*day, sought.hash(key))).collect();
         let below = MessageId(place.below.unwrap_or(Uuid::max()));
-        let found = history::search(self.pool, self.tenant, &hashes, below, place.rows()).await;
+        let found = history::search(self.pool, self.tenant, sought.by(), &hashes, below, place.rows()).await;
         let (records, next) = cursor::page(found.map_err(Problem::database)?, place, |record| record.id.0);
         let mut messages = Vec::with_capacity(records.len());
         for record in &records {
             // A hash of 128 bits does not meet another's by chance; what the entry says is what counts all the same.
             let entry = seal::open_entry(self.keyring, self.tenant, record).await?;
-            if let Some(entry) = entry.filter(|entry| entry.to == *number) {
+            if let Some(entry) = entry.filter(|entry| sought.is_of(entry)) {
                 messages.push(Message::new(record, entry));
             }
         }

@@ -1,4 +1,5 @@
 //! `POST /v1/messages`: one text to one or many recipients.
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -18,12 +19,14 @@ use super::idempotency::{self, IdempotencyKey};
 use super::problem::{Document, Problem};
 use super::seal;
 use crate::domain::{BatchId, Encoding, MessageId, MessageState, Msisdn, Personal, Scope, copenhagen_day};
-use crate::store::accept::{self, Call, Outcome};
+use crate::store::accept::{self, Call, Outcome, Per};
 
 pub mod plan;
 mod recipients;
+pub mod reference;
+mod wording;
 
-pub use recipients::Recipients;
+pub use recipients::{Recipients, Wanted};
 
 /// Recipients that are read at once, without leaving the thread.
 const FEW_RECIPIENTS: usize = 50;
@@ -38,12 +41,28 @@ pub struct SendRequest {
     /// One of the account's sender ids; without it, the first of them.
     #[schema(max_length = 16, examples("Sølyst"))]
     pub from: Option<String>,
-    /// The text, in as many parts as it takes.
+    /// The text, in as many parts as it takes. Where recipients have parameters, `{{name}}` stands for the recipient's own.
     #[schema(value_type = String, min_length = 1, examples("Hej! Din tid er kl. 10.15."))]
     pub text: Personal<String>,
     /// How the text is written: `auto` takes the GSM alphabet where it can, else UCS-2.
     #[serde(default)]
     pub encoding: EncodingChoice,
+    /// Writes letters that the GSM alphabet lacks with those that it has, where some say the same: `œ` as `oe`, `“` as `\"`. Emoji
+    /// stay as they are.
+    #[serde(default)]
+    pub transliterate: bool,
+    /// The most parts; without it, and at most, as many as the account allows.
+    #[schema(minimum = 1, maximum = 20)]
+    pub max_parts: Option<u8>,
+    /// What becomes of a text that takes more parts.
+    #[serde(default)]
+    pub too_long: TooLong,
+    /// What the account calls these messages, for finding them: shown in history, kept as long as it. A recipient may have its own.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, examples("order 4711"))]
+    pub reference: Option<Personal<String>>,
+    /// Shows the text at once; the handset does not keep it.
+    #[serde(default)]
+    pub flash: bool,
     /// Not before this instant; at most 30 days ahead, and so that the message ends while the account's log is kept.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub send_at: Option<Timestamp>,
@@ -55,16 +74,35 @@ pub struct SendRequest {
     pub dry_run: bool,
 }
 
-/// One number, or a list of them.
+/// One recipient, or a list of them.
 #[derive(ToSchema)]
 #[schema(as = Recipients)]
 #[serde(untagged)]
 pub enum RecipientsSchema {
-    /// One recipient.
-    #[schema(examples("+45 20 12 34 56"))]
-    One(String),
+    /// One.
+    One(RecipientSchema),
     /// Many.
-    Many(Vec<String>),
+    Many(Vec<RecipientSchema>),
+}
+
+/// A number, or a number with what the text of this recipient differs in.
+#[derive(ToSchema)]
+#[schema(as = Recipient)]
+#[serde(untagged)]
+pub enum RecipientSchema {
+    /// The number.
+    #[schema(examples("+45 20 12 34 56"))]
+    Number(String),
+    /// With parameters.
+    WithParameters {
+        /// The number.
+        #[schema(examples("+45 20 12 34 56"))]
+        number: String,
+        /// What stands in the text where it says `{{name}}`, by name: letters, digits, `_`, `-` and `.`.
+        parameters: Option<BTreeMap<String, String>>,
+        /// What the account calls this recipient's message.
+        reference: Option<String>,
+    },
 }
 
 /// How the text is to be written.
@@ -78,6 +116,17 @@ pub enum EncodingChoice {
     Gsm,
     /// UTF-16.
     Ucs2,
+}
+
+/// What becomes of a text that takes too many parts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TooLong {
+    /// It is not sent.
+    #[default]
+    Refuse,
+    /// Its beginning is sent, as much as fits.
+    Truncate,
 }
 
 /// What became of a call.
@@ -116,6 +165,10 @@ pub struct AcceptedRecipient {
     /// How its text is written.
     #[schema(value_type = super::view::EncodingName)]
     pub encoding: Encoding,
+    /// What it costs, all parts together, in the currency of the account's plan and before VAT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(examples("0.50"))]
+    pub price: Option<String>,
 }
 
 /// A recipient that nothing is sent to.
@@ -156,7 +209,7 @@ pub struct RefusedRecipient {
         (status = 415, description = "Not JSON.", body = Document, content_type = "application/problem+json"),
         (status = 422, description = "It cannot be done as written, or every recipient was refused, or the \
             Idempotency-Key was used with another body.", body = Document, content_type = "application/problem+json"),
-        (status = 429, description = "Too many calls, or the daily quota is exceeded.", body = Document,
+        (status = 429, description = "Too many calls, or a quota is exceeded.", body = Document,
             content_type = "application/problem+json"),
         (status = 503, description = "Come again after Retry-After.", body = Document,
             content_type = "application/problem+json"),
@@ -219,6 +272,7 @@ async fn accept(
         tenant: caller.tenant(),
         batch,
         day: copenhagen_day(now),
+        hour: plan::hour_of_day(now),
         not_before: plan.send_at,
         expires_at: plan.expires_at,
         queue_key: sealed.queue_key,
@@ -243,7 +297,13 @@ async fn accept(
         }
         Outcome::KeyReused => Err(Problem::KeyReused),
         Outcome::Refused { code, reason } => Err(Problem::NotActive { code, reason }),
-        Outcome::OverQuota { limit } => Err(Problem::OverQuota { limit, retry_after: plan::until_tomorrow(now) }),
+        Outcome::OverQuota { limit, per } => {
+            let retry_after = match per {
+                Per::Hour => plan::until_next_hour(now),
+                Per::Day => plan::until_tomorrow(now),
+            };
+            Err(Problem::OverQuota { limit, per, retry_after })
+        }
     }
 }
 
@@ -261,8 +321,8 @@ async fn work_out(request: &Arc<SendRequest>, caller: &Caller, now: Timestamp) -
 fn again(mut answer: SendAnswer, request: &SendRequest, caller: &Caller) -> Response {
     if let Some(region) = caller.account().ok().and_then(|account| account.region) {
         for message in &mut answer.messages {
-            let number =
-                request.to.as_slice().get(message.index).and_then(|text| Msisdn::parse(text.reveal(), region).ok());
+            let number = request.to.as_slice().get(message.index);
+            let number = number.and_then(|wanted| Msisdn::parse(wanted.number.reveal(), region).ok());
             message.to = number.map(|number| number.international());
         }
     }

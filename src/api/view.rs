@@ -23,6 +23,10 @@ pub struct Message {
     /// As much of the text as is logged: 160 characters at most.
     #[schema(value_type = String)]
     pub text: Personal<String>,
+    /// What the account calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reference: Option<Personal<String>>,
     /// Where it stands.
     #[schema(value_type = State)]
     pub state: MessageState,
@@ -106,6 +110,7 @@ impl Message {
             to: entry.to.international(),
             from: entry.from.into(),
             text: entry.text,
+            reference: entry.reference,
             state: record.state,
             state_text: state_text(record.state, record.is_final()),
             r#final: record.is_final(),
@@ -160,6 +165,7 @@ fn local_error(error: LocalError) -> &'static str {
         LocalError::Unreadable => "it could not be put into the form that the upstream takes",
         LocalError::NoRoute => "no route of the account carries its number or sender id",
         LocalError::Restored => "the service was restored from a backup: whether it was sent is not known",
+        LocalError::GivenUp => "it was held and then given up: whether it was sent is not known",
         LocalError::KeyLost => "the service was restored from a backup: it cannot be read any more",
     }
 }

@@ -20,6 +20,9 @@ pub struct Body {
     /// How the parts were counted, and so how it is sent.
     #[serde(rename = "e")]
     pub encoding: Encoding,
+    /// Shown at once and not kept by the handset (class 0).
+    #[serde(rename = "c", default, skip_serializing_if = "std::ops::Not::not")]
+    pub flash: bool,
 }
 
 /// What history shows (D1); sealed with the tenant's log key of the day.
@@ -34,6 +37,9 @@ pub struct Entry {
     /// The text's first characters.
     #[serde(rename = "x")]
     pub text: Personal<String>,
+    /// What the tenant calls it.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Personal<String>>,
 }
 
 /// The most characters of a text that are ever logged (D1).
@@ -45,7 +51,8 @@ impl Body {
     pub fn entry(&self, characters: usize) -> Entry {
         let text = self.text.reveal();
         let end = text.char_indices().nth(characters.min(LOG_CHARACTERS)).map_or(text.len(), |(at, _)| at);
-        Entry { to: self.to.clone(), from: self.from.clone(), text: Personal::new(text[..end].to_owned()) }
+        let text = Personal::new(text[..end].to_owned());
+        Entry { to: self.to.clone(), from: self.from.clone(), text, reference: None }
     }
 }
 
@@ -80,6 +87,7 @@ mod tests {
             from: SenderId::parse("Sølyst").expect("a name"),
             text: Personal::new(text.to_owned()),
             encoding: Encoding::of(text),
+            flash: false,
         }
     }
 
@@ -98,6 +106,8 @@ mod tests {
         let body = body("Hej \"Åse\"\n😀");
         let bytes = to_bytes(&body).expect("bytes");
         assert_eq!(from_bytes::<Body>(bytes.reveal()).expect("a body"), body);
+        let flash = Body { flash: true, ..body.clone() };
+        assert_eq!(from_bytes::<Body>(to_bytes(&flash).expect("bytes").reveal()).expect("a body"), flash);
         let entry = body.entry(5);
         assert_eq!(from_bytes::<Entry>(to_bytes(&entry).expect("bytes").reveal()).expect("an entry"), entry);
     }

@@ -63,6 +63,8 @@ pub enum LocalError {
     Restored = -4,
     /// Its key was lost with a restored keyring.
     KeyLost = -5,
+    /// It was held, since nobody knows whether it was sent, and its tenant gave it up.
+    GivenUp = -6,
 }
 
 impl LocalError {
@@ -75,7 +77,7 @@ impl LocalError {
     /// The error behind a stored number; `None` for an upstream's own.
     #[must_use]
     pub fn from_code(code: i32) -> Option<Self> {
-        [Self::TooLate, Self::Unreadable, Self::NoRoute, Self::Restored, Self::KeyLost]
+        [Self::TooLate, Self::Unreadable, Self::NoRoute, Self::Restored, Self::KeyLost, Self::GivenUp]
             .into_iter()
             .find(|error| error.code() == code)
     }

@@ -110,6 +110,13 @@ impl Msisdn {
         fits.then(|| Self(Personal::new(digits.to_owned())))
     }
 
+    /// Its country, where the numbering plans know one: several countries share a code.
+    #[must_use]
+    pub fn country(&self) -> Option<Region> {
+        let number = phonenumber::parse(None, self.international().reveal()).ok()?;
+        number.country().id().map(Region)
+    }
+
     /// The digits, country code first, without the plus: for the wire and for keyed hashes, never for a log.
     #[must_use]
     pub fn digits(&self) -> &Personal<String> {

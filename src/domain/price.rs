@@ -1,11 +1,28 @@
 //! What a part costs, by the longest prefix of its recipient's number (B1).
 use std::collections::HashMap;
 
-use super::Msisdn;
+use super::{Msisdn, Parts};
 
 /// An amount in thousandths of an øre: fine enough for any price list, and exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MilliOre(pub i64);
+
+impl MilliOre {
+    /// For so many parts.
+    #[must_use]
+    pub fn times(self, parts: Parts) -> Self {
+        Self(self.0.saturating_mul(parts.get().into()))
+    }
+
+    /// In whole units of the currency, with two decimals or as many more as it takes: `0.25`.
+    #[must_use]
+    pub fn decimal(self) -> String {
+        let (sign, all) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
+        let decimals = format!("{:05}", all % 100_000);
+        let (two, more) = decimals.split_at(2);
+        format!("{sign}{}.{two}{}", all / 100_000, more.trim_end_matches('0'))
+    }
+}
 
 /// The prices in force for a tenant.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +64,17 @@ mod tests {
         assert_eq!(price(&prices, "4521123456"), Some(30));
         assert_eq!(price(&prices, "46701234567"), Some(40));
         assert_eq!(price(&prices, "12015550123"), Some(90));
+    }
+
+    #[test]
+    fn amounts_are_written_in_whole_units() {
+        for (amount, written) in
+            [(0, "0.00"), (25_000, "0.25"), (123_456, "1.23456"), (100_100, "1.001"), (-5_000, "-0.05")]
+        {
+            assert_eq!(MilliOre(amount).decimal(), written);
+        }
+        let parts = crate::domain::text::parts(&"a".repeat(161), crate::domain::Encoding::Gsm).expect("two");
+        assert_eq!(MilliOre(25_000).times(parts).decimal(), "0.50");
     }
 
     #[test]

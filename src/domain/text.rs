@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::Personal;
 
 pub(crate) mod gsm;
+mod shape;
 #[cfg(test)]
 mod tests;
 
 use gsm::Septets;
+pub use shape::{transliterate, truncate};
 
 /// How the characters of a message are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

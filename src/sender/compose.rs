@@ -49,6 +49,7 @@ pub(super) struct Parts {
     to: Personal<String>,
     from: SenderId,
     coding: DataCoding,
+    flash: bool,
     style: Style,
     payloads: Vec<Octets>,
 }
@@ -61,7 +62,7 @@ impl Parts {
     pub(super) fn of(body: &Body, style: Style) -> Result<Self, Error> {
         let (coding, payloads) = payloads(body, style).map_err(Error::Split)?;
         let (to, from) = (body.to.digits().clone(), body.from.clone());
-        Ok(Self { to, from, coding, style, payloads })
+        Ok(Self { to, from, coding, flash: body.flash, style, payloads })
     }
 
     /// How many submits it takes: 1 to 255, as [`text::split`] has it.
@@ -91,7 +92,7 @@ impl Parts {
                 Receipts::Failures => 2,
                 Receipts::None => 0,
             }))
-            .data_coding(self.coding)
+            .data_coding(self.data_coding())
             .push_tlv(MessagePart { message: id.0, part, parts });
         let octets =
             if self.is_packed() { pack::pack(&header, payload) } else { [header.as_slice(), payload].concat() };
@@ -106,6 +107,15 @@ impl Parts {
                 .push_tlv(Tlv::SarSegmentSeqnum(part));
         }
         Ok(submit.short_message(OctetString::from_vec(octets).map_err(|_| Error::Write("the text"))?).build())
+    }
+
+    /// With the message's class, where it has one: 0x10 and the alphabet's bits (3GPP TS 23.038, section 4).
+    fn data_coding(&self) -> DataCoding {
+        match (self.flash, self.coding) {
+            (true, DataCoding::Ucs2) => DataCoding::from(0x18),
+            (true, _) => DataCoding::from(0x10),
+            (false, coding) => coding,
+        }
     }
 
     fn is_packed(&self) -> bool {

@@ -17,6 +17,7 @@ use super::wake::Waker;
 use crate::domain::{BatchId, MessageId, MilliOre, Parts, TenantId};
 
 mod group;
+mod quota;
 
 /// Calls that may wait for a commit; beyond it a caller is told to come again.
 const WAITING_CALLS: usize = 1024;
@@ -36,6 +37,8 @@ pub struct Call {
     pub batch: BatchId,
     /// The Copenhagen day of accept: partition, log key and quota go by it.
     pub day: Date,
+    /// The how many-th hour of that day, from 0: the other quota goes by it. A day has up to 25.
+    pub hour: i16,
     /// `sendAt`.
     pub not_before: Option<Timestamp>,
     /// When it is too late for them.
@@ -61,7 +64,7 @@ pub struct Message {
     pub price: MilliOre,
     /// The sealed [`crate::domain::Body`].
     pub body: Vec<u8>,
-    /// The sealed [`crate::domain::Entry`] and the number's keyed hash; `None` where nothing is logged.
+    /// The sealed [`crate::domain::Entry`] and the keyed hashes; `None` where nothing is logged.
     pub logged: Option<Logged>,
 }
 
@@ -72,6 +75,8 @@ pub struct Logged {
     pub entry: Vec<u8>,
     /// Finds the number without showing it.
     pub number_hash: [u8; 16],
+    /// Finds the tenant's own reference, where it gave one.
+    pub reference_hash: Option<[u8; 16]>,
 }
 
 /// What became of a call.
@@ -90,11 +95,22 @@ pub enum Outcome {
         /// Why, for people.
         reason: String,
     },
-    /// The day's quota has no room for all of the call's messages; nothing was stored.
+    /// The quota has no room for all of the call's messages; nothing was stored.
     OverQuota {
-        /// Messages a day.
+        /// Messages.
         limit: i32,
+        /// In which time.
+        per: Per,
     },
+}
+
+/// What a quota is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Per {
+    /// A clock hour.
+    Hour,
+    /// A day in Copenhagen.
+    Day,
 }
 
 /// Why a call has no outcome.

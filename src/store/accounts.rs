@@ -7,7 +7,7 @@ mod public_keys;
 mod vanished;
 
 pub use enforcement::{
-    Closing, Enforcement, InForce, InboundNumber, Orders, Share, Terms, Written, close, in_force, write,
+    Closing, Enforcement, InForce, InboundNumber, Orders, Share, Terms, Window, Written, close, in_force, write,
 };
 pub use first_key::{KeySource, Registered, register_first_key};
 pub use identity::{Identity, Resource, find, take_over, take_up};

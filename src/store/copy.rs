@@ -83,7 +83,7 @@ pub async fn settings(pool: &PgPool, tenant: TenantId) -> Result<Vec<(&'static s
                    from inbound_number n join route r using (route_id) where n.tenant_id = $1 order by n.number, n.keyword"#
             ),
         ),
-        ("quota", rows!(r#"select to_jsonb(q) as "row!" from quota q where tenant_id = $1 order by day"#)),
+        ("quota", rows!(r#"select to_jsonb(q) as "row!" from quota q where tenant_id = $1 order by day, hour"#)),
         ("retention", rows!(r#"select to_jsonb(r) as "row!" from retention r where tenant_id = $1"#)),
     ])
 }

@@ -3,7 +3,7 @@ use jiff::Timestamp;
 
 use sqlx::PgPool;
 
-use crate::domain::{ApiKey, MilliOre, PriceList, Region, Scope, SenderId, TenantId};
+use crate::domain::{ApiKey, MilliOre, Msisdn, PriceList, Region, Scope, SenderId, TenantId};
 
 /// The question failed; the database is away.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +26,10 @@ pub struct Access {
 /// How the calls of a tenant are read. Whether it may send is not here: the accepting transaction asks that itself.
 #[derive(Debug)]
 pub struct Account {
-    /// The names it may send under; the first is the default.
-    pub sender_ids: Vec<SenderId>,
+    /// What it may send under; the first that fits is the default.
+    pub sender_ids: Vec<OwnSender>,
+    /// Numbers begin with one of these; empty: with anything.
+    pub allowed_prefixes: Vec<String>,
     /// For numbers without a country code.
     pub region: Option<Region>,
     /// The most parts of one message.
@@ -44,6 +46,41 @@ pub struct Account {
     pub prices: PriceList,
 }
 
+impl Account {
+    /// Whether it may send to this number.
+    #[must_use]
+    pub fn reaches(&self, number: &Msisdn) -> bool {
+        let digits = number.digits().reveal();
+        self.allowed_prefixes.is_empty()
+            || self.allowed_prefixes.iter().any(|prefix| digits.starts_with(prefix.as_str()))
+    }
+}
+
+/// A sender id, and where it may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnSender {
+    /// What recipients see.
+    pub id: SenderId,
+    /// In these countries; empty: in every one.
+    pub countries: Vec<Region>,
+}
+
+impl OwnSender {
+    /// Whether it may be used in a country; in one that nobody knows only if it may be used in every one.
+    #[must_use]
+    pub fn may_be_used_in(&self, country: Option<Region>) -> bool {
+        self.countries.is_empty() || country.is_some_and(|country| self.countries.contains(&country))
+    }
+
+    /// As stored: the sender id, and its countries between commas.
+    fn read(id: &str, countries: &str) -> Option<Self> {
+        let known: Vec<_> = countries.split(',').filter_map(Region::from_code).collect();
+        // One that is bound to countries which nobody knows may be used in none.
+        let lost = !countries.is_empty() && known.is_empty();
+        SenderId::parse(id).ok().filter(|_| !lost).map(|id| Self { id, countries: known })
+    }
+}
+
 /// The access that a key gives: `None` when there is no such key, or its secret is another, or it is revoked or expired
 /// at `now`.
 ///
@@ -52,7 +89,8 @@ pub struct Account {
 pub async fn find(pool: &PgPool, key: &ApiKey, now: Timestamp) -> Result<Option<Access>, Error> {
     let Some(row) = sqlx::query!(
         r#"select k.tenant_id, k.hash, k.scopes, k.expires_at,
-             e.sender_ids as "sender_ids?", e.default_region as "default_region?", e.max_parts as "max_parts?",
+             e.sender_ids as "sender_ids?", e.sender_countries as "sender_countries?",
+             e.allowed_prefixes as "allowed_prefixes?", e.default_region as "default_region?", e.max_parts as "max_parts?",
              e.recipients_per_call as "recipients_per_call?", e.log_days as "log_days?",
              e.log_characters as "log_characters?", e.validity_seconds as "validity_seconds?",
              array(select prefix from price p where p.tenant_id = k.tenant_id order by prefix) as "prefixes!",
@@ -71,8 +109,14 @@ pub async fn find(pool: &PgPool, key: &ApiKey, now: Timestamp) -> Result<Option<
     if !key.matches(&row.hash) || expires_at.is_some_and(|end| end <= now) {
         return Ok(None);
     }
+    let countries = row.sender_countries.unwrap_or_default();
     let account = row.sender_ids.map(|sender_ids| Account {
-        sender_ids: sender_ids.iter().filter_map(|text| SenderId::parse(text).ok()).collect(),
+        sender_ids: sender_ids
+            .iter()
+            .zip(countries.iter().map(String::as_str).chain(std::iter::repeat("")))
+            .filter_map(|(id, countries)| OwnSender::read(id, countries))
+            .collect(),
+        allowed_prefixes: row.allowed_prefixes.unwrap_or_default(),
         region: row.default_region.as_deref().and_then(Region::from_code),
         max_parts: row.max_parts.and_then(|parts| u8::try_from(parts).ok()).unwrap_or(u8::MAX),
         recipients_per_call: row.recipients_per_call.and_then(|count| usize::try_from(count).ok()).unwrap_or(0),

@@ -172,13 +172,24 @@ pub async fn list(pool: &PgPool, tenant: TenantId, filter: Filter, limit: i64) -
     Ok(rows.into_iter().map(Record::from).collect())
 }
 
-/// At most `limit` messages of a tenant to one number, newest first, below an id. The number is known by another hash each day (D7).
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The recipient's number.
+    Number,
+    /// The tenant's own reference.
+    Reference,
+}
+
+/// At most `limit` messages of a tenant to one number or under one reference, newest first, below an id. What is looked for is known
+/// by another hash each day (D7).
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn search(
     pool: &PgPool,
     tenant: TenantId,
+    by: By,
     hashes: &[(Date, [u8; 16])],
     below: MessageId,
     limit: i64,
@@ -193,11 +204,11 @@ pub async fn search(
              (select message_id, batch_id, state, null::integer as error, parts, not_before,
                   null::timestamptz as submitted_at, null::timestamptz as final_at, log_key, entry
               from queue
-              where tenant_id = $1 and message_id < $4 and number_hash = any($3)
+              where tenant_id = $1 and message_id < $4 and case when $6 then reference_hash else number_hash end = any($3)
               order by message_id desc limit $5)
              union all
              select message_id, batch_id, state, error, parts, null, submitted_at, final_at, log_key, entry
-             from search_log($1, $2, $3, $4, $5)
+             from search_log($1, $6, $2, $3, $4, $5)
          ) as both_tables
          order by message_id desc limit $5"#,
         tenant.0,
@@ -205,6 +216,7 @@ pub async fn search(
         &hashes as &[&[u8]],
         below.0,
         limit,
+        by == By::Reference,
     )
     .fetch_all(pool)
     .await

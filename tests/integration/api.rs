@@ -1,9 +1,12 @@
 //! The REST API as callers meet it: over TLS, on real databases.
 mod accepting;
+mod deciding;
+mod documented;
 mod failing;
 mod history;
 mod limits;
 mod privacy;
+mod referring;
 mod repeating;
 mod rotating;
 mod secrecy;

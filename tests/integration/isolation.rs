@@ -125,6 +125,7 @@ impl Scene {
             (_, "uuid") => "gen_random_uuid()".to_owned(),
             (_, "uuid[]") => "array[gen_random_uuid()]".to_owned(),
             (_, "text[]") => "'{x}'".to_owned(),
+            (_, "smallint[]") => "'{1}'".to_owned(),
             (_, "bytea") => format!("'\\x{:016}'::bytea", tenant.0),
             (_, "jsonb") => "'{}'".to_owned(),
             (_, "boolean") => "true".to_owned(),

@@ -204,6 +204,44 @@ async fn suspended_midway_nothing_more_is_claimed_and_lifted_it_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outside_the_hours_in_which_messages_go_out_they_wait() {
+    let world = World::new(1, 10).await;
+    // Every day but today, whatever hour it is; then every hour of today.
+    let closed = "update enforcement set window_from = 0, window_until = 1440, window_days = array(
+        select d::smallint from generate_series(1, 7) d where d <> extract(isodow from now() at time zone 'Europe/Copenhagen')
+    ) where tenant_id = $1";
+    world.enforce(closed).await;
+    world.queue(5, "Hej").await;
+    let sender = world.start();
+    world.connectors[0].wake();
+    let begun = "select epoch from sender_epoch where tenant_id = $1";
+    world.until("it has begun", async || (world.number(begun).await > 0).then_some(())).await;
+    let open = "select count(*) from enforcement e where tenant_id = $1 and within_window(e)";
+    assert_eq!(world.number(open).await, 0);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.tally().await, HashMap::from([(MessageState::Queued, 5)]));
+    assert_eq!(world.connectors[0].state().written.len(), 0, "nothing is sent");
+    world.enforce("update enforcement set window_days = '{}' where tenant_id = $1").await;
+    world.connectors[0].wake();
+    world.all(MessageState::Delivered, 5).await;
+    sender.stop().await;
+    // In one transaction, in which it is always the same minute.
+    let mut transaction = world.owner.begin().await.expect("begin");
+    for (from, until, is_open) in [(0, 1, 1), (-1, 0, 0), (1, 2, 0), (-5, 5, 1)] {
+        let change = "update enforcement set (window_from, window_until) = (
+            select m + $2, m + $3 from (
+                select extract(hour from l) * 60 + extract(minute from l) from (select now() at time zone 'Europe/Copenhagen') t (l)
+            ) t (m)
+        ) where tenant_id = $1";
+        let change = sqlx::query(change).bind(world.tenant.0).bind(from).bind(until);
+        change.execute(&mut *transaction).await.expect("enforced");
+        let found: i64 =
+            sqlx::query_scalar(open).bind(world.tenant.0).fetch_one(&mut *transaction).await.expect("an answer");
+        assert_eq!(found, is_open, "{from} to {until} minutes from now");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_crash_unknown_fates_are_held_where_that_is_the_policy() {
     let world = World::new(1, 10).await;
     world.enforce("update enforcement set crash_policy = 'hold' where tenant_id = $1").await;

@@ -5,14 +5,16 @@ use std::time::Duration;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::{AcceptedRecipient, EncodingChoice, RefusedRecipient, SendAnswer, SendRequest};
+use super::reference;
+use super::wording::{Worded, Wording};
+use super::{AcceptedRecipient, RefusedRecipient, SendAnswer, SendRequest, Wanted};
 use crate::api::problem::Problem;
 use crate::domain::content::Body;
 use crate::domain::{
-    BatchId, Encoding, MessageId, MessageState, MilliOre, Msisdn, Parts, SenderId, copenhagen_day, copenhagen_midnight,
-    period, text,
+    BatchId, MessageId, MessageState, MilliOre, Msisdn, Parts, Personal, Region, SenderId, copenhagen_day,
+    copenhagen_midnight, period,
 };
-use crate::store::credentials::Account;
+use crate::store::credentials::{Account, OwnSender};
 
 #[cfg(test)]
 mod tests;
@@ -29,10 +31,6 @@ pub struct Plan {
     pub accepted: Vec<Recipient>,
     /// The others.
     pub refused: Vec<RefusedRecipient>,
-    /// How many parts each message takes.
-    pub parts: Parts,
-    /// How the text is written.
-    pub encoding: Encoding,
     /// Not before.
     pub send_at: Option<Timestamp>,
     /// When it is too late.
@@ -44,8 +42,12 @@ pub struct Plan {
 pub struct Recipient {
     /// Its place in the call.
     pub index: usize,
+    /// How many parts it takes.
+    pub parts: Parts,
     /// Price of one part.
     pub price: MilliOre,
+    /// What the tenant calls it.
+    pub reference: Option<Personal<String>>,
     /// What its sender needs.
     pub body: Body,
 }
@@ -55,8 +57,9 @@ pub struct Recipient {
 /// # Errors
 /// When something other than a single recipient is wrong, or all recipients are refused.
 pub fn plan(request: &SendRequest, account: &Account, now: Timestamp) -> Result<Plan, Problem> {
-    let from = sender_id(request, account)?;
-    let (encoding, parts) = encode(request, account)?;
+    let from = From::of(request, account)?;
+    request.reference.as_ref().map_or(Ok(()), |own| reference::check("reference", own))?;
+    let wording = Wording::of(request, account)?;
     let (send_at, expires_at) = schedule(request, account, now)?;
     let recipients = request.to.as_slice();
     if recipients.is_empty() {
@@ -69,71 +72,107 @@ pub fn plan(request: &SendRequest, account: &Account, now: Timestamp) -> Result<
     let region = account
         .region
         .ok_or_else(|| Problem::internal("the account's default region is not a country the numbering plans know"))?;
+    let call = Common { account, region, from, wording, request };
     let (mut accepted, mut refused, mut seen) = (Vec::with_capacity(recipients.len()), Vec::new(), HashSet::new());
-    for (index, number) in recipients.iter().enumerate() {
-        let mut refuse = |code: &str, detail: &str| {
-            refused.push(RefusedRecipient { index, code: code.to_owned(), detail: detail.to_owned() });
-        };
-        let to = match Msisdn::parse(number.reveal(), region) {
-            Ok(to) => to,
-            Err(refusal) => {
-                refuse(refusal.code(), &refusal.to_string());
-                continue;
-            }
-        };
-        let Some(price) = account.prices.of(&to) else {
-            refuse("destination_not_in_plan", "the account's plan has no price for this country or prefix");
-            continue;
-        };
-        if !seen.insert(to.clone()) {
-            refuse("number_repeated", "this number stands in the list before");
-            continue;
+    for (index, wanted) in recipients.iter().enumerate() {
+        match call.recipient(index, wanted, &mut seen) {
+            Ok(recipient) => accepted.push(recipient),
+            Err((code, detail)) => refused.push(RefusedRecipient { index, code: code.to_owned(), detail }),
         }
-        let body = Body { to, from: from.clone(), text: request.text.clone(), encoding };
-        accepted.push(Recipient { index, price, body });
     }
     if accepted.is_empty() {
         return Err(Problem::AllRefused(refused));
     }
-    Ok(Plan { accepted, refused, parts, encoding, send_at, expires_at })
+    Ok(Plan { accepted, refused, send_at, expires_at })
+}
+
+/// What all recipients of a call have in common.
+struct Common<'a> {
+    account: &'a Account,
+    region: Region,
+    from: From<'a>,
+    wording: Wording<'a>,
+    request: &'a SendRequest,
+}
+
+impl Common<'_> {
+    fn recipient(
+        &self,
+        index: usize,
+        wanted: &Wanted,
+        seen: &mut HashSet<Msisdn>,
+    ) -> Result<Recipient, (&'static str, String)> {
+        let to = Msisdn::parse(wanted.number.reveal(), self.region)
+            .map_err(|refusal| (refusal.code(), refusal.to_string()))?;
+        if !self.account.reaches(&to) {
+            return Err(("destination_not_allowed", "the account may not send to this country or prefix".into()));
+        }
+        let price = self.account.prices.of(&to).ok_or_else(|| {
+            ("destination_not_in_plan", "the account's plan has no price for this country or prefix".to_owned())
+        })?;
+        if seen.contains(&to) {
+            return Err(("number_repeated", "this number stands in the list before".into()));
+        }
+        let from = self.from.to(&to)?.clone();
+        let worded = self.wording.to(wanted.parameters.as_ref()).map_err(|refusal| (refusal.code, refusal.detail))?;
+        if let Some(refusal) = wanted.reference.as_ref().and_then(reference::refusal) {
+            return Err(refusal);
+        }
+        let reference = wanted.reference.as_ref().or(self.request.reference.as_ref()).cloned();
+        let Worded { text, encoding, parts } = worded;
+        seen.insert(to.clone());
+        let body = Body { to, from, text, encoding, flash: self.request.flash };
+        Ok(Recipient { index, parts, price, reference, body })
+    }
+}
+
+/// The sender ids that may be used: the one that was asked for, or all of the account's.
+struct From<'a> {
+    asked: bool,
+    choice: Vec<&'a OwnSender>,
 }
 
 fn invalid(path: &'static str, code: &'static str, detail: String) -> Problem {
     Problem::Invalid { path, code, detail }
 }
 
-fn sender_id(request: &SendRequest, account: &Account) -> Result<SenderId, Problem> {
-    let Some(wanted) = &request.from else {
-        return account.sender_ids.first().cloned().ok_or_else(|| {
-            invalid("from", "no_sender_id", "the account has no sender id yet; ask the provider for one".into())
-        });
-    };
-    let wanted =
-        SenderId::parse(wanted).map_err(|refusal| invalid("from", "sender_id_malformed", refusal.to_string()))?;
-    if account.sender_ids.contains(&wanted) {
-        return Ok(wanted);
+impl<'a> From<'a> {
+    fn of(request: &SendRequest, account: &'a Account) -> Result<Self, Problem> {
+        let own = &account.sender_ids;
+        let Some(wanted) = &request.from else {
+            if own.is_empty() {
+                let detail = "the account has no sender id yet; ask the provider for one";
+                return Err(invalid("from", "no_sender_id", detail.into()));
+            }
+            return Ok(Self { asked: false, choice: own.iter().collect() });
+        };
+        let wanted =
+            SenderId::parse(wanted).map_err(|refusal| invalid("from", "sender_id_malformed", refusal.to_string()))?;
+        let Some(found) = own.iter().find(|sender| sender.id == wanted) else {
+            let own: Vec<_> = own.iter().map(|sender| sender.id.as_str()).collect();
+            let detail = format!("the account may send from: {}", own.join(", "));
+            return Err(invalid("from", "sender_id_not_owned", detail));
+        };
+        Ok(Self { asked: true, choice: vec![found] })
     }
-    let own: Vec<_> = account.sender_ids.iter().map(SenderId::as_str).collect();
-    Err(invalid("from", "sender_id_not_owned", format!("the account may send from: {}", own.join(", "))))
-}
 
-fn encode(request: &SendRequest, account: &Account) -> Result<(Encoding, Parts), Problem> {
-    let text = request.text.reveal();
-    let encoding = match request.encoding {
-        EncodingChoice::Auto => Encoding::of(text),
-        EncodingChoice::Gsm => Encoding::Gsm,
-        EncodingChoice::Ucs2 => Encoding::Ucs2,
-    };
-    let parts = text::parts(text, encoding).map_err(|refusal| invalid("text", refusal.code(), refusal.to_string()))?;
-    if parts.get() > account.max_parts {
-        let (takes, most) = (parts.get(), account.max_parts);
-        return Err(invalid(
-            "text",
-            "too_many_parts",
-            format!("the text takes {takes} parts, the account allows {most}"),
-        ));
+    /// The first that may be used in the recipient's country.
+    fn to(&self, number: &Msisdn) -> Result<&SenderId, (&'static str, String)> {
+        // Reading a number's country takes a while.
+        let everywhere = self.choice.first().filter(|first| first.countries.is_empty());
+        let found = everywhere.or_else(|| {
+            let country = number.country();
+            self.choice.iter().find(|sender| sender.may_be_used_in(country))
+        });
+        found.map(|sender| &sender.id).ok_or_else(|| {
+            let detail = if self.asked {
+                "this sender id may not be used in the recipient's country"
+            } else {
+                "the account has no sender id for the recipient's country; ask the provider for one"
+            };
+            ("sender_id_not_in_country", detail.to_owned())
+        })
     }
-    Ok((encoding, parts))
 }
 
 fn schedule(
@@ -213,8 +252,9 @@ impl Plan {
             id: ids.get(nth).map(|id| id.0),
             to: None,
             state: batch.map(|_| MessageState::Queued),
-            parts: self.parts.get(),
-            encoding: self.encoding,
+            parts: recipient.parts.get(),
+            encoding: recipient.body.encoding,
+            price: Some(recipient.price.times(recipient.parts).decimal()),
         });
         let mut answer = SendAnswer {
             batch_id: batch.map(|batch| batch.0),
@@ -235,7 +275,20 @@ impl Plan {
     }
 }
 
-/// Until the quota begins anew: the next Copenhagen day, to the quarter of an hour.
+/// The how many-th hour of its Copenhagen day an instant is in, from 0: a day has 23 to 25.
+#[must_use]
+pub fn hour_of_day(now: Timestamp) -> i16 {
+    let since = now.duration_since(copenhagen_midnight(copenhagen_day(now)));
+    i16::try_from(since.as_hours()).unwrap_or(0)
+}
+
+/// Until the quota of the hour begins anew. All hours of Copenhagen begin with one of UTC.
+#[must_use]
+pub fn until_next_hour(now: Timestamp) -> Duration {
+    Duration::from_secs(3600 - u64::try_from(now.as_second().rem_euclid(3600)).unwrap_or(0))
+}
+
+/// Until the quota of the day begins anew: the next Copenhagen day, to the quarter of an hour.
 #[must_use]
 pub fn until_tomorrow(now: Timestamp) -> Duration {
     let today = copenhagen_day(now);

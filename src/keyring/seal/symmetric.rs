@@ -6,7 +6,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{Cipher, Field, KeyBytes, Place, Refused, derive};
-use crate::domain::{Msisdn, Secret, TenantId};
+use crate::domain::{Msisdn, Personal, Secret, TenantId};
 use crate::keyring::{Class, kek};
 
 /// A key and what its ciphertexts are bound to.
@@ -162,7 +162,17 @@ impl LogKey {
     /// Finds a day's messages to a number without showing it: once the key is destroyed, the hash is noise.
     #[must_use]
     pub fn number_hash(&self, number: &Msisdn) -> [u8; 16] {
-        let digest = self.0.digest(b"number", number.digits().reveal().as_bytes());
+        self.short_hash(b"number", number.digits().reveal())
+    }
+
+    /// Finds a day's messages under one of the tenant's own references, as [`Self::number_hash`] those to a number.
+    #[must_use]
+    pub fn reference_hash(&self, reference: &Personal<String>) -> [u8; 16] {
+        self.short_hash(b"reference", reference.reveal())
+    }
+
+    fn short_hash(&self, kind: &[u8], of: &str) -> [u8; 16] {
+        let digest = self.0.digest(kind, of.as_bytes());
         let mut hash = [0; 16];
         hash.copy_from_slice(&digest[..16]);
         hash

@@ -18,12 +18,13 @@ use super::validate::Judgement;
 use crate::config::sender::{Alphabet, Concatenation, CrashPolicy, Leg, Receipts, Settings};
 use crate::crd::smsroute::{self, AlphabetEncoding, ReceiptRequest};
 use crate::crd::tenant::{self, Sender, Service};
+use crate::crd::values::{Country, Hours, Weekday};
 use crate::crd::{RetentionPolicySpec, Tenant, TenantSpec};
 use crate::domain::{MilliOre, TenantId};
 use crate::keyring::WalWindow;
 use crate::retention::shortened::Wanted;
 use crate::retention::shortened::mail::Wanted as WantedMail;
-use crate::store::accounts::{Enforcement, InboundNumber, Orders, Share, Terms};
+use crate::store::accounts::{Enforcement, InboundNumber, Orders, Share, Terms, Window};
 
 /// CPU and memory of a sender, and the memory it may use at most, unless the owner writes otherwise.
 const RESOURCES: (&str, &str, &str) = ("5m", "16Mi", "64Mi");
@@ -123,16 +124,39 @@ fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgem
         code: code.map(str::to_owned),
         reason,
         sender_ids: spec.sender_ids.iter().map(|sender| sender.id.to_string()).collect(),
+        sender_countries: spec.sender_ids.iter().map(|sender| countries(&sender.countries)).collect(),
+        allowed_prefixes: limits.allowed_prefixes.iter().map(|prefix| prefix.to_string()).collect(),
         default_region: default_region(spec, judgement),
         max_parts: limits.max_parts.unwrap_or(10).into(),
         recipients_per_call: count(limits.recipients_per_call.unwrap_or(1000)),
+        messages_per_hour: limits.messages_per_hour.map(count),
         messages_per_day: limits.messages_per_day.map(count),
         log_days: if logged { retention_policy::log_days(policy) } else { 0 },
         log_characters: if logged { i16::try_from(policy.log.text_characters).unwrap_or(160) } else { 0 },
         validity_seconds: count(limits.validity_minutes.unwrap_or(4320)).saturating_mul(60),
+        window: spec.send_window.as_ref().and_then(window),
         crash_policy: crash_policy(spec).as_str().to_owned(),
         receipts_by_webhook_from: receipts_by_webhook_from(spec, policy),
     }
+}
+
+fn countries(countries: &[Country]) -> String {
+    let words: Vec<&str> = countries.iter().map(|country| &**country).collect();
+    words.join(",")
+}
+
+/// The schema has seen to the form of the times.
+fn window(hours: &Hours) -> Option<Window> {
+    let minute = |time: &str| {
+        let (hours, minutes) = time.split_once(':')?;
+        Some(hours.parse::<i16>().ok()? * 60 + minutes.parse::<i16>().ok()?)
+    };
+    let day = |day: &Weekday| *day as i16 + 1;
+    Some(Window {
+        days: hours.days.iter().map(day).collect(),
+        from: minute(&hours.from)?,
+        until: minute(&hours.until)?,
+    })
 }
 
 /// D4: only where the tenant asked for it in writing, and the policy allows it. Of no account to one that is logged.

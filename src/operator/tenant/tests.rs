@@ -8,6 +8,7 @@ use super::validate::{Judgement, validate};
 use crate::crd::conditions::reasons;
 use crate::crd::{BillingPlanSpec, RetentionPolicySpec, SmsRouteSpec, Tenant, TenantSpec};
 use crate::domain::{RouteId, TenantId};
+use crate::store::accounts::Window;
 
 const TODAY: Date = date(2026, 3, 15);
 
@@ -319,6 +320,25 @@ fn what_is_enforced_follows_spec_plan_and_policy() {
     let opted_out = self::tenant(&json!({"logging": {"optOutConfirmedOn": "2026-01-02"}}));
     let enforced = build::orders(&opted_out, &found, &judgement, TODAY).expect("a policy is in force");
     assert_eq!((enforced.log_days(), enforced.borrow(None).enforcement.log_characters), (0, 0), "nothing is logged");
+}
+
+#[test]
+fn where_when_and_under_what_name_an_account_sends_is_enforced() {
+    let change = json!({
+        "senderIds": [{"id": "Bageren"}, {"id": "Brød", "countries": ["DK", "SE"]}],
+        "limits": {"allowedPrefixes": ["45", "4670"]},
+        "sendWindow": {"from": "07:30", "until": "22:00", "days": ["monday", "sunday"]},
+    });
+    let (tenant, found) = (tenant(&change), usual());
+    let judgement = validate(&tenant.spec, &found, TODAY);
+    let enforced = build::orders(&tenant, &found, &judgement, TODAY).expect("a policy is in force");
+    let row = enforced.borrow(None).enforcement.clone();
+    assert_eq!(
+        (row.sender_ids, row.sender_countries),
+        (vec!["Bageren".into(), "Brød".into()], vec![String::new(), "DK,SE".into()])
+    );
+    assert_eq!(row.allowed_prefixes, ["45", "4670"]);
+    assert_eq!(row.window, Some(Window { days: vec![1, 7], from: 450, until: 1320 }));
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn body(parts: usize) -> Body {
         from: SenderId::Name("Budstikke".into()),
         encoding: Encoding::of(&text),
         text: Personal::new(text),
+        flash: false,
     }
 }
 

@@ -6,13 +6,21 @@ use crate::domain::Msisdn;
 const UDH8: Style = Style { alphabet: Alphabet::Gsm7, concatenation: Concatenation::Udh8, receipts: Receipts::All };
 
 fn parts(from: &str, text: &str, style: Style) -> Parts {
-    let body = Body {
+    parts_of(&body(from, text), style)
+}
+
+fn parts_of(body: &Body, style: Style) -> Parts {
+    Parts::of(body, style).expect("a text")
+}
+
+fn body(from: &str, text: &str) -> Body {
+    Body {
         to: Msisdn::from_digits("4520123456").expect("E.164"),
         from: SenderId::parse(from).expect("a sender id"),
         text: Personal::new(text.to_owned()),
         encoding: Encoding::of(text),
-    };
-    Parts::of(&body, style).expect("a text")
+        flash: false,
+    }
 }
 
 fn expiry() -> Timestamp {
@@ -51,6 +59,24 @@ fn a_long_text_is_concatenated_by_header() {
     }
     assert_eq!(parts.submit(id(), 0, expiry()).expect_err("no part 0"), Error::Pick(0));
     assert_eq!(parts.submit(id(), 4, expiry()).expect_err("no part 4"), Error::Pick(4));
+}
+
+#[test]
+fn a_flash_message_has_class_0_and_the_same_text() {
+    for (text, coding) in [("Hej", 0x10), ("Hej ж", 0x18), (&*"x".repeat(161), 0x10)] {
+        let flash = parts_of(&Body { flash: true, ..body("Sølyst", text) }, UDH8);
+        let other = parts("Sølyst", text, UDH8);
+        assert_eq!(flash.count(), other.count());
+        for part in 1..=flash.count() {
+            let submits = [&flash, &other].map(|parts| parts.submit(id(), part, expiry()).expect("a submit"));
+            assert_eq!(u8::from(submits[0].data_coding), coding);
+            assert_eq!(submits[0].short_message().as_ref(), submits[1].short_message().as_ref());
+        }
+    }
+    let packed = Style { alphabet: Alphabet::Gsm7Packed, ..UDH8 };
+    let submit =
+        parts_of(&Body { flash: true, ..body("Sølyst", "Hej") }, packed).submit(id(), 1, expiry()).expect("a submit");
+    assert_eq!((u8::from(submit.data_coding), submit.short_message().as_ref().len()), (0x10, 3));
 }
 
 #[test]

@@ -24,12 +24,18 @@ pub struct Enforcement {
     pub reason: Option<String>,
     /// Sender ids, the default one first.
     pub sender_ids: Vec<String>,
+    /// Of each, the countries in which it may be used, between commas; empty: every one.
+    pub sender_countries: Vec<String>,
+    /// What recipients' numbers begin with; none: anything.
+    pub allowed_prefixes: Vec<String>,
     /// Country of numbers without one, ISO 3166-1.
     pub default_region: String,
     /// Parts of one message, at most.
     pub max_parts: i16,
     /// Recipients of one call, at most.
     pub recipients_per_call: i32,
+    /// Messages of one clock hour, at most.
+    pub messages_per_hour: Option<i32>,
     /// Messages of one day, at most.
     pub messages_per_day: Option<i32>,
     /// Days that the log is kept (D2); 0: nothing is logged (D4).
@@ -38,10 +44,23 @@ pub struct Enforcement {
     pub log_characters: i16,
     /// Seconds that a message may wait.
     pub validity_seconds: i32,
+    /// When messages go out; `None`: always.
+    pub window: Option<Window>,
     /// `resend` or `hold`.
     pub crash_policy: String,
     /// From when on receipts go to webhooks though nothing is logged; `None`: never (D4).
     pub receipts_by_webhook_from: Option<Date>,
+}
+
+/// Hours in which messages go out, in Copenhagen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// ISO days of the week, Monday 1; none: every day.
+    pub days: Vec<i16>,
+    /// Minute of the day, included.
+    pub from: i16,
+    /// Minute of the day, excluded.
+    pub until: i16,
 }
 
 /// The plan or policy an account is under: its name and the last valid form of its spec.
@@ -219,15 +238,19 @@ async fn write_enforcement(
     sqlx::query!(
         "insert into enforcement as e (tenant_id, generation, may_accept, may_send, code, reason, sender_ids, default_region,
                 max_parts, recipients_per_call, messages_per_day, log_days, log_characters, validity_seconds, crash_policy,
-                receipts_by_webhook_from)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+                receipts_by_webhook_from, sender_countries, allowed_prefixes, window_days, window_from, window_until,
+                messages_per_hour)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
          on conflict (tenant_id) do update set generation = excluded.generation, may_accept = excluded.may_accept,
                 may_send = excluded.may_send, code = excluded.code, reason = excluded.reason,
                 sender_ids = excluded.sender_ids, default_region = excluded.default_region, max_parts = excluded.max_parts,
                 recipients_per_call = excluded.recipients_per_call, messages_per_day = excluded.messages_per_day,
                 log_days = excluded.log_days, log_characters = excluded.log_characters,
                 validity_seconds = excluded.validity_seconds, crash_policy = excluded.crash_policy,
-                receipts_by_webhook_from = excluded.receipts_by_webhook_from
+                receipts_by_webhook_from = excluded.receipts_by_webhook_from,
+                sender_countries = excluded.sender_countries, allowed_prefixes = excluded.allowed_prefixes,
+                window_days = excluded.window_days, window_from = excluded.window_from,
+                window_until = excluded.window_until, messages_per_hour = excluded.messages_per_hour
          where e is distinct from excluded",
         tenant,
         row.generation,
@@ -245,6 +268,12 @@ async fn write_enforcement(
         row.validity_seconds,
         row.crash_policy,
         row.receipts_by_webhook_from.map(|day| day.to_sqlx()) as Option<SqlDate>,
+        &row.sender_countries,
+        &row.allowed_prefixes,
+        row.window.as_ref().map_or(&[][..], |window| &window.days),
+        row.window.as_ref().map(|window| window.from),
+        row.window.as_ref().map(|window| window.until),
+        row.messages_per_hour,
     )
     .execute(&mut **transaction)
     .await

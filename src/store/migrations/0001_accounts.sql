@@ -24,14 +24,21 @@ create table enforcement (
     may_send            boolean not null,
     code                text,                            -- why not, as a stable word: 'suspended', 'unverified', …
     reason              text,                            -- why not, in the owner's words
-    sender_ids          text[] not null default '{}',    -- the first one is the default
+    sender_ids          text[] not null default '{}',    -- the first one that fits is the default
+    sender_countries    text[] not null default '{}',    -- of each, where it may be used: 'DK,SE'; '' is everywhere
+    allowed_prefixes    text[] not null default '{}',    -- that recipients' numbers begin with; none: any
     default_region      text not null default 'DK',      -- ISO 3166-1 alpha-2, for numbers without a country code
     max_parts           smallint not null,
     recipients_per_call integer not null,
-    messages_per_day    integer,                         -- null: no limit
+    messages_per_hour   integer,                         -- null: no limit
+    messages_per_day    integer,
     log_days            integer not null,                -- D2
     log_characters      smallint not null check (log_characters between 0 and 160),   -- D1
     validity_seconds    integer not null,                -- at most, and by default
+    window_days         smallint[] not null default '{}',-- when messages go out, in Copenhagen: ISO days of the week (none: all),
+    window_from         smallint,                        -- and minutes of the day; null: always
+    window_until        smallint,
+    check ((window_from is null) = (window_until is null)),
     crash_policy        text not null check (crash_policy in ('resend', 'hold'))
 );
 
@@ -45,12 +52,13 @@ create table in_force (
     primary key (tenant_id, kind)
 );
 
--- A tenant's use of today's quota; a row only where there is a limit.
+-- A tenant's use of the quotas of this hour and of today; a row only where there is a limit.
 create table quota (
     tenant_id   bigint not null references tenant,
     day         date not null,
+    hour        smallint not null,                       -- of the day, from 0; -1 is all of it
     used        integer not null,
-    primary key (tenant_id, day)
+    primary key (tenant_id, day, hour)
 );
 
 -- Prices in force, by longest prefix; in thousandths of an øre per part (B1, D5).

@@ -15,7 +15,8 @@ create table queue (
     log_key     text,
     body        bytea not null,                          -- recipient, sender id, full text
     entry       bytea,                                   -- recipient, sender id, at most 160 characters: moves to the log
-    number_hash bytea,                                   --   as it is. The three are null where nothing is logged (D4)
+    number_hash bytea,                                   --   as it is; with it, the keyed hash of the tenant's own reference,
+    reference_hash bytea,                                --   where it gave one. All four are null where nothing is logged (D4)
     primary key (tenant_id, message_id)
 ) with (fillfactor = 100, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 2000);
 
@@ -45,13 +46,15 @@ create table message_log (
     tag          integer,                                -- the connector's keyed check of the destination
     submitted_at timestamptz,
     final_at     timestamptz,
-    log_key      text,                                   -- null, as entry and number_hash, where nothing is logged (D4)
+    log_key      text,                                   -- null, as entry and hashes, where nothing is logged (D4)
     entry        bytea,
     number_hash  bytea,
+    reference_hash bytea,
     primary key (tenant_id, message_id, day)
 ) partition by range (day);
 create index message_log_receipt on message_log (upstream_id, route_id) where upstream_id is not null;
 create index message_log_number on message_log (tenant_id, number_hash) where number_hash is not null;
+create index message_log_reference on message_log (tenant_id, reference_hash) where reference_hash is not null;
 
 -- Each part of a message that has several, the first included; a message of one part has none. A part is final by its
 -- receipt, the message by the last of them.

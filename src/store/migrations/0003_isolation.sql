@@ -164,6 +164,16 @@ begin atomic
     where tenant_id = current_tenant() and epoch = held;
 end;
 
+-- Whether it is one of the hours in which an account's messages go out.
+create function within_window(account enforcement) returns boolean language sql stable set search_path = budstikke, pg_temp
+begin atomic
+    select account.window_from is null or (
+        (account.window_days = '{}' or extract(isodow from l.at)::smallint = any (account.window_days))
+        and extract(hour from l.at) * 60 + extract(minute from l.at) >= account.window_from
+        and extract(hour from l.at) * 60 + extract(minute from l.at) < account.window_until
+    ) from (select now() at time zone 'Europe/Copenhagen' as at) l;
+end;
+
 -- Whether a sender may claim: it is the newest of its tenant, the tenant may send, and so may the installation (0007). What this says stays so until the
 -- transaction ends: a newer sender and a suspension wait for it. (A lock needs more than the sender's right to read.)
 create function sender_gate(held bigint, out may_send boolean, out crash_policy text, out newest boolean)
@@ -171,7 +181,7 @@ language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
     own constant bigint := current_tenant();
 begin
-    select e.may_send and sending_open(), e.crash_policy into may_send, crash_policy
+    select e.may_send and sending_open() and within_window(e), e.crash_policy into may_send, crash_policy
     from enforcement e where e.tenant_id = own for share;
     perform from sender_epoch p where p.tenant_id = own and p.epoch = held for share;
     newest := found;

@@ -103,9 +103,9 @@ begin
         returning q.*, r.state as became, r.error, r.route_id, r.upstream_id, r.tag, r.submitted_at, r.final_at
     ), logged as (
         insert into message_log (tenant_id, message_id, day, batch_id, state, error, parts, amount, route_id,
-                                 upstream_id, tag, submitted_at, final_at, log_key, entry, number_hash)
+                                 upstream_id, tag, submitted_at, final_at, log_key, entry, number_hash, reference_hash)
         select tenant_id, message_id, day, batch_id, became, error, parts, amount, route_id,
-               upstream_id, tag, submitted_at, final_at, log_key, entry, number_hash
+               upstream_id, tag, submitted_at, final_at, log_key, entry, number_hash, reference_hash
         from gone
     ), parted as (
         insert into message_part (tenant_id, message_id, part, day, state, error, route_id, upstream_id, tag)

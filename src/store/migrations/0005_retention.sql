@@ -199,9 +199,9 @@ begin
         delete from queue q using due where q.tenant_id = due.tenant_id and q.message_id = due.message_id returning q.*, due.flies
     ), logged as (
         insert into message_log (tenant_id, message_id, day, batch_id, state, error, parts, amount, final_at, log_key, entry,
-                                 number_hash)
+                                 number_hash, reference_hash)
         select tenant_id, message_id, day, batch_id, case when flies then 8 else 5 end, -1, parts, amount, now(), log_key, entry,
-               number_hash
+               number_hash, reference_hash
         from gone
         returning tenant_id
     )

@@ -232,9 +232,9 @@ begin
         returning q.*, due.is_lost
     ), logged as (
         insert into message_log (tenant_id, message_id, day, batch_id, state, error, parts, amount, final_at, log_key, entry,
-                                 number_hash)
+                                 number_hash, reference_hash)
         select tenant_id, message_id, day, batch_id, case when is_lost then 4 else 8 end, case when is_lost then -5 else -4 end,
-               parts, amount, now(), log_key, entry, number_hash from gone
+               parts, amount, now(), log_key, entry, number_hash, reference_hash from gone
         returning 1
     )
     select count(*) into removed from logged;

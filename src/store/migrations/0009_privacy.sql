@@ -54,12 +54,23 @@ grant select, insert on shown_day to budstikke_api;
 
 grant select on in_force, retention to budstikke_api;
 
--- What is logged of a tenant about one number, known by another hash each day (D7): of each day, one probe of that day's index.
--- `days` and `hashes` belong together. Planned once a session, whatever the planner believes of days without statistics.
-create function search_log(tenant bigint, days date[], hashes bytea[], below uuid, most bigint) returns setof message_log
+-- What is logged of a tenant about one number, or under one of its own references, known by another hash each day (D7): of each
+-- day, one probe of that day's index. `days` and `hashes` belong together. Planned once a session, whatever the planner believes of days without statistics.
+create function search_log(tenant bigint, by_reference boolean, days date[], hashes bytea[], below uuid, most bigint)
+returns setof message_log
 language plpgsql stable set search_path = budstikke, pg_temp set plan_cache_mode = force_generic_plan
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 begin
+    if by_reference then
+        return query
+            with found as materialized (
+                select l.* from unnest(days, hashes) as wanted (day, hash)
+                join message_log l on l.tenant_id = tenant and l.reference_hash = wanted.hash and l.day = wanted.day
+                where l.message_id < below
+            )
+            select * from found order by message_id desc limit most;
+        return;
+    end if;
     return query
         -- Materialized: for the sake of the order alone the planner would read all of a tenant's log backwards.
         with found as materialized (
@@ -69,4 +80,4 @@ begin
         )
         select * from found order by message_id desc limit most;
 end $$;
-grant execute on function search_log(bigint, date[], bytea[], uuid, bigint) to budstikke_api;
+grant execute on function search_log(bigint, boolean, date[], bytea[], uuid, bigint) to budstikke_api;

@@ -1,10 +1,12 @@
 //! What is accepted, what is refused, and that calls which share a commit do not share their fate.
-use budstikke::domain::Scope;
+use std::sync::Arc;
+
+use budstikke::domain::{Clock, Scope, SystemClock};
 use reqwest::StatusCode;
 use serde_json::json;
 use sqlx::postgres::PgListener;
 
-use super::service::{Service, mint, number};
+use super::service::{Api, Service, mint, number};
 
 #[tokio::test]
 async fn one_recipient_gets_one_message() {
@@ -155,4 +157,104 @@ async fn schedule_validity_and_sender_are_stored_as_asked() {
     let message = service.get(&format!("/v1/messages/{id}")).await;
     assert_eq!(message.body["from"], "Budstikke");
     assert!(message.body["sendAt"].is_string(), "{message:?}");
+}
+
+#[tokio::test]
+async fn each_recipient_may_have_words_of_its_own() {
+    let service = Service::start().await;
+    let (ase, bo) = (number(), number());
+    let body = json!({"text": "Hej {{navn}}, vi ses kl. {{tid}}", "to": [
+        {"number": ase, "parameters": {"navn": "Åse", "tid": "10.15"}},
+        {"number": bo, "parameters": {"navn": "ж".repeat(70), "tid": "11"}},
+        {"number": number(), "parameters": {"navn": "Bo"}},
+        number(),
+    ]});
+    let answer = service.api.post(&service.key, &body).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    let accepted = answer.body["messages"].as_array().expect("a list");
+    let seen: Vec<_> =
+        accepted.iter().map(|one| (&one["index"], &one["encoding"], &one["parts"], &one["price"])).collect();
+    let (gsm, ucs2) = (json!("gsm"), json!("ucs2"));
+    assert_eq!(seen, [(&json!(0), &gsm, &json!(1), &json!("0.35")), (&json!(1), &ucs2, &json!(2), &json!("0.70"))]);
+    for (at, word) in [(0, "tid"), (1, "navn")] {
+        let refused = &answer.body["refused"][at];
+        assert_eq!(refused["code"], "parameter_missing");
+        let detail = format!("the text has a place {{{{{word}}}}} and the recipient no parameter of that name");
+        assert_eq!(refused["detail"], detail);
+    }
+    let message = service.get(&format!("/v1/messages/{}", accepted[0]["id"].as_str().expect("an id"))).await;
+    assert_eq!(message.body["text"], "Hej Åse, vi ses kl. 10.15");
+
+    let plain = service.sent(&number(), "Hej {{navn}}").await;
+    let message = service.get(&format!("/v1/messages/{plain}")).await;
+    assert_eq!(message.body["text"], "Hej {{navn}}", "without parameters it is text as any other");
+    for (to, path) in
+        [(json!([{"nummer": "20123456"}]), "to[0]"), (json!([1]), "to[0]"), (json!({"number": 1}), "to.number")]
+    {
+        let refused = service.api.post(&service.key, &json!({"to": to, "text": "Hej"})).await;
+        assert_eq!(refused.problem(400), "malformed");
+        assert!(refused.body["path"].as_str().is_some_and(|at| at.starts_with(path)), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_and_under_what_name_an_account_may_send_is_kept_to() {
+    let service = Service::start().await;
+    service
+        .enforce(
+            "sender_ids = '{Nordlys,Aurora}', sender_countries = '{\"DK,FO\",SE}', allowed_prefixes = '{45,46,47}'",
+        )
+        .await;
+    let to = json!(["20123456", "+46701234567", "+4740612345", "+4915123456789"]);
+    let answer = service.api.post(&service.key, &json!({"to": to, "text": "Hej"})).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    let mut senders = Vec::new();
+    for message in answer.body["messages"].as_array().expect("a list") {
+        let id = message["id"].as_str().expect("an id");
+        senders.push(service.get(&format!("/v1/messages/{id}")).await.body["from"].clone());
+    }
+    assert_eq!(senders, ["Nordlys", "Aurora"], "the first that fits the country");
+    let codes: Vec<_> = (0..2).map(|at| answer.body["refused"][at]["code"].clone()).collect();
+    assert_eq!(codes, ["sender_id_not_in_country", "destination_not_allowed"]);
+
+    let asked = json!({"to": ["20123456", "+46701234567"], "text": "Hej", "from": "Aurora"});
+    let answer = service.api.post(&service.key, &asked).await;
+    assert_eq!(answer.body["messages"][0]["index"], 1);
+    assert_eq!(answer.body["refused"][0]["code"], "sender_id_not_in_country");
+}
+
+/// A clock that stands.
+#[derive(Debug)]
+struct Still(jiff::Timestamp);
+
+impl Clock for Still {
+    fn now(&self) -> jiff::Timestamp {
+        self.0
+    }
+}
+
+#[tokio::test]
+async fn an_hour_has_its_quota_beside_the_day() {
+    let service = Service::start().await;
+    service.enforce("messages_per_hour = 3, messages_per_day = 5").await;
+    // One instant, so that no hour ends meanwhile.
+    let api = Api::at(&service.databases, 10_000, Arc::new(Still(SystemClock.now()))).await;
+    let send = async |count: usize| {
+        let to: Vec<_> = (0..count).map(|_| number()).collect();
+        api.post_once(&service.key, &uuid::Uuid::now_v7().to_string(), &json!({"to": to, "text": "Hej"})).await
+    };
+    assert_eq!(send(2).await.status, StatusCode::ACCEPTED);
+    let over = send(2).await;
+    assert_eq!(over.problem(429), "quota-exceeded");
+    let hour = "the account may send 3 messages an hour, and this call exceeds it; nothing was accepted";
+    assert_eq!(over.body["detail"], hour);
+    assert!((1..=3600).contains(&over.retry_after()));
+    assert_eq!(send(1).await.status, StatusCode::ACCEPTED, "what was refused has used nothing");
+
+    // As in the next hour.
+    sqlx::query("update quota set hour = hour + 1 where hour >= 0").execute(&service.owner()).await.expect("later");
+    let over = send(3).await;
+    assert!(over.body["detail"].as_str().is_some_and(|said| said.contains("5 messages a day")), "{over:?}");
+    assert_eq!(send(2).await.status, StatusCode::ACCEPTED, "the hour was given back what the day had no room for");
+    assert_eq!((service.count("queue").await, service.count("idempotency").await), (5, 3));
 }

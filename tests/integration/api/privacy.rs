@@ -49,7 +49,7 @@ async fn logged(service: &Service, tenant: TenantId, to: &str, day: Date) -> Str
     let number_hash = key.number_hash(&to);
     let id = MessageId::new(day.at(12, 0, 0, 0).in_tz("Europe/Copenhagen").expect("noon").timestamp());
     let from = SenderId::parse("Budstikke").expect("a name");
-    let entry = to_bytes(&Entry { to, from, text: Personal::new("Hej".to_owned()) }).expect("bytes");
+    let entry = to_bytes(&Entry { to, from, text: Personal::new("Hej".to_owned()), reference: None }).expect("bytes");
     sqlx::query(
         "insert into message_log (tenant_id, message_id, day, batch_id, state, parts, amount, log_key, entry, number_hash)
          values ($1, $2, $3, $2, 3, 1, 250, $4, $5, $6)",
@@ -184,7 +184,7 @@ async fn registered(service: &Service) {
         "insert into in_force (tenant_id, kind, name, spec) values ($1, 'plan', 'standard', '{\"vat\": {\"percent\": \"25\"}}')",
         "insert into inbound_number (tenant_id, route_id, number) values ($1, $2, '1231')",
         "insert into retention (tenant_id, kept_days) values ($1, 90)",
-        "insert into quota (tenant_id, day, used) values ($1, current_date, 3)",
+        "insert into quota (tenant_id, day, hour, used) values ($1, current_date, -1, 3)",
         "insert into usage (tenant_id, message_id, part, month, at, amount)
          select $1, gen_random_uuid(), 1, date_trunc('month', now())::date, now(), 250 from generate_series(1, 2)",
     ] {

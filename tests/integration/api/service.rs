@@ -106,9 +106,9 @@ impl Service {
         let moved = sqlx::query(
             "with gone as (delete from queue where message_id = $1::uuid returning *)
              insert into message_log (tenant_id, message_id, day, batch_id, state, error, parts, amount, submitted_at,
-                 final_at, log_key, entry, number_hash)
+                 final_at, log_key, entry, number_hash, reference_hash)
              select tenant_id, message_id, day, batch_id, $2, $3, parts, amount, now(), case when $2 > 2 then now() end,
-                 log_key, entry, number_hash from gone",
+                 log_key, entry, number_hash, reference_hash from gone",
         )
         .bind(id)
         .bind(state)

@@ -158,6 +158,7 @@ impl World {
             from: SenderId::Name("Budstikke".to_owned()),
             text: Personal::new(text.to_owned()),
             encoding,
+            flash: false,
         };
         let plain = content::to_bytes(&body).expect("a body");
         let seal = |id: &MessageId| self.key.seal(id.0, Field::Body, plain.reveal()).expect("sealed");

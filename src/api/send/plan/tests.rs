@@ -1,10 +1,11 @@
 //! What calls come to, and why some come to nothing.
 use super::*;
-use crate::domain::Region;
+use crate::domain::Encoding;
 
 fn account() -> Account {
     Account {
-        sender_ids: vec![SenderId::parse("Sølyst").expect("a name"), SenderId::parse("4520000000").expect("a number")],
+        sender_ids: ["Sølyst", "4520000000"].map(|id| own(id, &[])).to_vec(),
+        allowed_prefixes: Vec::new(),
         region: Region::from_code("DK"),
         max_parts: 3,
         recipients_per_call: 4,
@@ -13,6 +14,11 @@ fn account() -> Account {
         validity_seconds: 172_800,
         prices: [("45".to_owned(), MilliOre(30_000)), ("46".to_owned(), MilliOre(45_000))].into_iter().collect(),
     }
+}
+
+fn own(id: &str, countries: &[&str]) -> OwnSender {
+    let countries = countries.iter().filter_map(|code| Region::from_code(code)).collect();
+    OwnSender { id: SenderId::parse(id).expect("a sender id"), countries }
 }
 
 fn now() -> Timestamp {
@@ -34,7 +40,8 @@ fn refused(json: &str) -> (&'static str, &'static str) {
 #[test]
 fn one_recipient_takes_the_defaults() {
     let plan = planned(r#"{"to": "20 12 34 56", "text": "Hej"}"#).expect("a plan");
-    assert_eq!((plan.accepted.len(), plan.parts.get(), plan.encoding), (1, 1, Encoding::Gsm));
+    assert_eq!((plan.accepted.len(), plan.accepted[0].parts.get()), (1, 1));
+    assert_eq!((plan.accepted[0].body.encoding, plan.accepted[0].body.flash), (Encoding::Gsm, false));
     assert_eq!(plan.accepted[0].price, MilliOre(30_000));
     assert_eq!(plan.accepted[0].body.from.as_str(), "Sølyst");
     assert_eq!(plan.accepted[0].body.to.international().reveal(), "+4520123456");
@@ -144,8 +151,61 @@ fn the_stored_answer_has_no_number() {
 }
 
 #[test]
-fn the_quota_begins_anew_at_copenhagen_midnight() {
+fn quotas_begin_anew_with_the_hour_and_at_copenhagen_midnight() {
+    assert_eq!((hour_of_day(now()), until_next_hour(now())), (13, Duration::from_secs(3600)));
+    let at = |text: &str| text.parse::<Timestamp>().expect("a timestamp");
+    assert_eq!(until_next_hour(at("2026-03-10T12:59:59.9Z")), Duration::from_secs(1));
+    // Clocks go back at 3: hours 2 and 3 have the same name, and are two.
+    let hours = ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T22:59:59Z", "2026-10-25T23:00:00Z"];
+    assert_eq!(hours.map(|text| hour_of_day(at(text))), [2, 3, 24, 0]);
     assert_eq!(until_tomorrow(now()), Duration::from_secs(11 * 3600));
     let late = "2026-07-01T21:50:00Z".parse().expect("a timestamp");
     assert_eq!(until_tomorrow(late), Duration::from_secs(15 * 60));
+}
+
+#[test]
+fn a_text_is_made_to_fit_as_asked() {
+    let worded = |more: &str, text: &str| {
+        let plan = planned(&format!(r#"{{"to": "20123456", "text": "{text}"{more}}}"#)).expect("a plan");
+        let recipient = plan.accepted.into_iter().next().expect("one");
+        (recipient.body.text.reveal().chars().count(), recipient.parts.get(), recipient.body.encoding)
+    };
+    let long = "a".repeat(500);
+    assert_eq!(worded(r#", "tooLong": "truncate""#, &long), (459, 3, Encoding::Gsm));
+    assert_eq!(worded(r#", "tooLong": "truncate", "maxParts": 1"#, &long), (160, 1, Encoding::Gsm));
+    assert_eq!(worded(r#", "transliterate": true"#, "“Tak”"), (5, 1, Encoding::Gsm));
+    assert_eq!(worded(r#", "transliterate": true"#, "“Tak” 😀"), (7, 1, Encoding::Ucs2));
+    assert_eq!(worded(r#", "transliterate": true, "encoding": "ucs2""#, "“Tak”"), (5, 1, Encoding::Ucs2));
+    let plan = planned(r#"{"to": "20123456", "text": "Hej", "flash": true}"#).expect("a plan");
+    assert!(plan.accepted[0].body.flash);
+    for most in [0, 4] {
+        let json = format!(r#"{{"to": "20123456", "text": "Hej", "maxParts": {most}}}"#);
+        assert_eq!(refused(&json), ("maxParts", "max_parts_out_of_range"));
+    }
+    let two = format!(r#"{{"to": "20123456", "text": "{}", "maxParts": 1}}"#, "a".repeat(161));
+    assert_eq!(refused(&two), ("text", "too_many_parts"));
+}
+
+#[test]
+fn a_recipient_whose_words_do_not_fit_is_refused_by_itself() {
+    let json = r##"{"to": [{"number": "20123456", "parameters": {"a": "@"}}, {"number": "20123457", "parameters": {"a": "#"}}],
+                   "text": "{{a}}", "encoding": "gsm"}"##;
+    let with = |a: &str, b: &str| planned(&json.replace('@', a).replace('#', b)).expect("a plan");
+    let plan = with("😀", "ok");
+    assert_eq!((plan.accepted[0].index, plan.refused[0].code.as_str()), (1, "text_not_gsm"));
+    let plan = with("ok", &"b".repeat(3 * 153 + 1));
+    assert_eq!((plan.accepted[0].index, plan.refused[0].code.as_str()), (0, "too_many_parts"));
+    let plan = with("ok", "");
+    assert_eq!((plan.accepted[0].index, plan.refused[0].code.as_str()), (0, "text_empty"));
+}
+
+#[test]
+fn the_first_sender_that_fits_the_country_is_the_default() {
+    let account = Account { sender_ids: vec![own("Nord", &["DK"]), own("Syd", &["SE", "DK"])], ..account() };
+    let planned = |json: &str| plan(&serde_json::from_str(json).expect("a request"), &account, now());
+    let both = planned(r#"{"to": ["20123456", "+46701234567"], "text": "Hej"}"#).expect("a plan");
+    let senders: Vec<_> = both.accepted.iter().map(|recipient| recipient.body.from.as_str()).collect();
+    assert_eq!(senders, ["Nord", "Syd"]);
+    let refused = planned(r#"{"to": "+46701234567", "text": "Hej", "from": "Nord"}"#).expect_err("not in Sweden");
+    assert!(matches!(refused, Problem::AllRefused(all) if all[0].code == "sender_id_not_in_country"));
 }
