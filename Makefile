@@ -87,7 +87,8 @@ generate: ## Write what is generated: CRDs, OpenAPI, offline queries.
 	UPDATE=1 cargo test --locked --features simulate --lib --test integration -- crd:: openapi
 
 .PHONY: bench
-bench: ## The session alone; message lives, the end of a day, and search (BUDSTIKKE_SEARCH_ROWS=50000000 wants 27 GB), against PostgreSQL alone.
+bench: ## Beside Kannel; the session alone; message lives, the end of a day, and search (BUDSTIKKE_SEARCH_ROWS=50000000 wants 27 GB).
+	cargo bench --locked --features simulate --bench gateways
 	cargo bench --locked --features simulate --bench session
 	cargo bench --locked --features simulate --bench lives
 	cargo bench --locked --features simulate --bench expiry

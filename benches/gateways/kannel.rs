@@ -1,0 +1,176 @@
+//! Kannel's two boxes: HTTP in, SMPP out, the spool as store; receipts in memory or in PostgreSQL.
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::net::TcpStream;
+
+use super::load::recipient;
+use super::process::{Process, free_port};
+use crate::postgres::{Databases, PASSWORD, directory};
+
+const TEXT: &str = "Hej!+Din+tid+hos+Vaerkstedet+er+i+morgen+kl.+9.30.+Ring+70+12+34+56+for+at+flytte+den.";
+
+/// Where it keeps what it waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Receipts {
+    InMemory,
+    InPostgres,
+}
+
+pub(crate) struct Kannel {
+    processes: Vec<Process>,
+    client: reqwest::Client,
+    url: String,
+    status: String,
+    root: std::path::PathBuf,
+}
+
+impl Drop for Kannel {
+    fn drop(&mut self) {
+        self.processes.clear();
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+async fn listens(port: u16) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        assert!(Instant::now() < deadline, "nobody listens on {port}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl Kannel {
+    pub(crate) async fn start(databases: &Databases, upstream: u16, receipts: Receipts) -> Self {
+        let root = directory("kannel");
+        let path = |name: &str| root.join(name).display().to_string();
+        std::fs::create_dir_all(path("store")).expect("a folder");
+        let (admin, boxes, send) = (free_port(), free_port(), free_port());
+        let (storage, database) = match receipts {
+            Receipts::InMemory => ("internal", String::new()),
+            Receipts::InPostgres => ("pgsql", table(databases).await),
+        };
+        let configuration = format!(
+            "group = core\nadmin-port = {admin}\nadmin-interface = 127.0.0.1\nadmin-password = x\nsmsbox-port = {boxes}\n\
+             smsbox-interface = 127.0.0.1\nbox-allow-ip = 127.0.0.1\nstore-type = spool\nstore-location = {store}\n\
+             dlr-storage = {storage}\n\n{database}\
+             group = smsc\nsmsc = smpp\nsmsc-id = us\nhost = 127.0.0.1\nport = {upstream}\ntransceiver-mode = true\n\
+             smsc-username = kannel\nsmsc-password = secret\nsystem-type = \"\"\nmax-pending-submits = 1000\n\
+             msg-id-type = 0x03\n\n\
+             group = smsbox\nbearerbox-host = 127.0.0.1\nsendsms-port = {send}\nsendsms-interface = 127.0.0.1\n\
+             sendsms-chars = \"0123456789+ \"\n\n\
+             group = sendsms-user\nusername = u\npassword = p\nmax-messages = 3\nconcatenation = true\n",
+            store = path("store"),
+        );
+        let file = path("kannel.conf");
+        std::fs::write(&file, configuration).expect("the configuration");
+        let start = |role: &'static str, port| {
+            let mut command = Command::new(format!("/usr/sbin/{role}"));
+            Process::start(role, port, command.args(["-v", "3", &file]), Path::new(&path("log")))
+        };
+        let bearerbox = start("bearerbox", boxes);
+        listens(boxes).await;
+        let smsbox = start("smsbox", send);
+        listens(send).await;
+        let kannel = Self {
+            processes: vec![bearerbox, smsbox],
+            client: reqwest::Client::new(),
+            url: format!("http://127.0.0.1:{send}/cgi-bin/sendsms"),
+            status: format!("http://127.0.0.1:{admin}/status.xml?password=x"),
+            root,
+        };
+        kannel.online().await;
+        kannel
+    }
+
+    async fn online(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.tells().await.contains("online") {
+            assert!(Instant::now() < deadline, "it does not bind");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // smsbox answers before it has found its bearerbox.
+        while !self.send(0).await {
+            assert!(Instant::now() < deadline, "it takes no message");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.settled(1, Duration::from_secs(30)).await;
+    }
+
+    async fn tells(&self) -> String {
+        match self.client.get(&self.status).send().await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    async fn send(&self, number: usize) -> bool {
+        // A receipt for success and failure; nobody is told, which is less than we do.
+        let to = recipient(number);
+        let url = format!("{}?username=u&password=p&from=Budstikke&to={to}&text={TEXT}&dlr-mask=3", self.url);
+        let answer = self.client.get(url).send().await.expect("an answer");
+        let taken = answer.status().as_u16() == 202;
+        let said = answer.text().await.expect("a body");
+        if !taken {
+            println!("Kannel: {said}");
+        }
+        taken
+    }
+
+    /// One message to one recipient.
+    pub(crate) async fn call(&self, number: usize) {
+        assert!(self.send(number).await, "a message was refused");
+    }
+
+    /// Waits until it has taken so many receipts since it began, the one of its start not counted, and waits for none.
+    pub(crate) async fn settled(&self, messages: usize, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        loop {
+            let status = self.tells().await;
+            // <dlr><received><total>N</total></received>…<queued>M</queued><storage>…
+            let after = status.split_once("<dlr>").map_or("", |(_, after)| after);
+            let number = |from: &str, to: &str| {
+                let (_, rest) = after.split_once(from)?;
+                rest.split_once(to)?.0.trim().parse::<usize>().ok()
+            };
+            let received = number("<received><total>", "</total>").unwrap_or(0);
+            if received >= messages && number("<queued>", "</queued>") == Some(0) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{received} of {messages} receipts: {status}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub(crate) fn memory(&self) -> Vec<(&'static str, f64)> {
+        self.processes.iter().map(Process::memory).collect()
+    }
+}
+
+/// The table of receipts, as Kannel's guide has it, with an index and the `oid` that it finds rows by and PostgreSQL has not made by itself
+/// since version 12; and the groups of the configuration that name it.
+async fn table(databases: &Databases) -> String {
+    let pool: PgPool = databases.data.pool("postgres");
+    for statement in [
+        "create schema if not exists public",
+        "create table public.dlr (smsc varchar(40), ts varchar(40), destination varchar(40), source varchar(40),
+                           service varchar(40), url varchar(255), mask integer, status integer, boxc varchar(40),
+                           oid bigserial primary key)",
+        "create index dlr_ts on public.dlr (smsc, ts)",
+    ] {
+        sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("the table");
+    }
+    pool.close().await;
+    let url = databases.data.url("postgres");
+    let host = url.split_once("host=").expect("a socket").1;
+    let name = url.split_once("localhost/").expect("a name").1.split_once('?').expect("options").0;
+    format!(
+        "group = pgsql-connection\nid = receipts\nhost = {host}\nusername = postgres\npassword = {PASSWORD}\n\
+         database = {name}\nmax-connections = 8\n\n\
+         group = dlr-db\nid = receipts\ntable = dlr\nfield-smsc = smsc\nfield-timestamp = ts\nfield-destination = destination\n\
+         field-source = source\nfield-service = service\nfield-url = url\nfield-mask = mask\nfield-status = status\n\
+         field-boxc-id = boxc\n\n"
+    )
+}
