@@ -14,6 +14,7 @@ mod price;
 mod secret;
 mod sender_id;
 pub mod text;
+pub mod webhook;
 
 pub use api_key::{ApiKey, KeyForm, NoRandomness, Scope};
 pub use clock::{Clock, SystemClock, copenhagen_day, copenhagen_midnight};
