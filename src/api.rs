@@ -32,6 +32,7 @@ pub mod send;
 pub mod server;
 pub mod statistics;
 pub mod view;
+pub mod webhooks;
 
 pub use metrics::Metrics;
 pub use router::router;
@@ -76,6 +77,12 @@ pub struct Args {
     /// The least number of tenants in any figure of the statistics over all of them (D6).
     #[arg(long, env = "BUDSTIKKE_STATISTICS_MINIMUM_TENANTS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=1000))]
     statistics_minimum_tenants: u32,
+    /// Ports that tenants' webhooks may be on, separated by commas; as the worker has it.
+    #[arg(long, env = "BUDSTIKKE_WEBHOOK_PORTS", value_delimiter = ',', default_value = "443")]
+    webhook_ports: Vec<u16>,
+    /// Take webhooks at private addresses: for tests alone; as the worker has it.
+    #[arg(long, env = "BUDSTIKKE_WEBHOOKS_ALLOW_PRIVATE", default_value_t = false, action = clap::ArgAction::Set)]
+    webhooks_allow_private: bool,
 }
 
 /// What may be set about calls.
@@ -91,6 +98,17 @@ pub struct Settings {
     pub large_reads: usize,
     /// How long whoever takes a copy may read nothing of it.
     pub patience_with_readers: Duration,
+    /// Where webhooks may be.
+    pub webhooks: WebhookRules,
+}
+
+/// Where webhooks may be. The worker holds it too, when it goes there.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookRules {
+    /// Ports; empty: any.
+    pub ports: Vec<u16>,
+    /// Private addresses are taken as well.
+    pub allow_private: bool,
 }
 
 /// Why the role stopped.
@@ -201,6 +219,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
         // The other half stays for what accepts and looks up; one copy must not keep every search waiting.
         large_reads: usize::try_from((args.database_connections / 2).max(2)).unwrap_or(2),
         patience_with_readers: PATIENCE_WITH_READERS,
+        webhooks: WebhookRules { ports: args.webhook_ports, allow_private: args.webhooks_allow_private },
     };
     let shared = Shared::start(pool, keyring, Arc::new(SystemClock), metrics, settings);
 

@@ -18,6 +18,8 @@ enum Role {
     Operator(crate::operator::Args),
     /// Serve the REST API.
     Api(crate::api::Args),
+    /// Tell tenants' webhooks what happened.
+    Worker(crate::worker::Args),
     /// Submit one tenant's messages.
     Sender(crate::sender::Args),
     /// Hold one route's upstream binds and serve its senders.
@@ -85,6 +87,7 @@ fn serve(role: Role) -> anyhow::Result<()> {
         match role {
             Role::Operator(args) => crate::operator::run(args).await?,
             Role::Api(args) => crate::api::run(args).await?,
+            Role::Worker(args) => crate::worker::run(args).await?,
             Role::Sender(args) => crate::sender::run(args).await?,
             Role::Connector(args) => crate::connector::run(args).await?,
             Role::Migrate(args) => crate::store::migrate::run(args).await?,

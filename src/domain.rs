@@ -15,6 +15,7 @@ mod secret;
 mod sender_id;
 pub mod template;
 pub mod text;
+pub mod webhook;
 
 pub use api_key::{ApiKey, KeyForm, NoRandomness, Scope};
 pub use clock::{Clock, SystemClock, copenhagen_day, copenhagen_midnight};

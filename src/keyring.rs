@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use self::cache::Cache;
 use self::kek::{Owner, Wrapped};
-use self::seal::{KEY_BYTES, KeyBytes, LogKey, MailKey, PrivateKey, QueueKey, RepeatKey, WrappingKey};
+use self::seal::{AccountKey, KEY_BYTES, KeyBytes, LogKey, MailKey, PrivateKey, QueueKey, RepeatKey, WrappingKey};
 use crate::domain::{Hour, RouteId, TenantId};
 use crate::store::{self, Dsn};
 
@@ -48,6 +48,8 @@ pub enum Class {
     Mail,
     /// Recognises repeated calls; lives as long as the account.
     Repeat,
+    /// What the tenant itself has set, such as addresses and secrets of its webhooks; lives as long as the account.
+    Account,
 }
 
 impl Class {
@@ -60,12 +62,16 @@ impl Class {
             Self::Inbound => "inbound",
             Self::Mail => "mail",
             Self::Repeat => "repeat",
+            Self::Account => "account",
         }
     }
 
     /// The class of this name.
     fn named(name: &str) -> Option<Self> {
-        [Self::Repeat, Self::Mail].into_iter().find(|class| class.as_str() == name).or_else(|| Self::of(name))
+        [Self::Repeat, Self::Account, Self::Mail]
+            .into_iter()
+            .find(|class| class.as_str() == name)
+            .or_else(|| Self::of(name))
     }
 
     /// The class of this name, of those that have a key for each day.
@@ -151,6 +157,7 @@ pub struct Keyring {
     /// Each with what it was unwrapped from: used only as long as that is what is stored.
     wrapping: Cache<TenantId, (Wrapped, WrappingKey)>,
     repeat: Cache<TenantId, RepeatKey>,
+    account: Cache<TenantId, AccountKey>,
     queue_by_day: Cache<(TenantId, Date), QueueKey>,
     log_by_day: Cache<(TenantId, Date), LogKey>,
     mail_by_hour: Cache<(TenantId, Hour), MailKey>,
@@ -180,6 +187,7 @@ impl Keyring {
             kek,
             wrapping: Cache::new(keep, cache::MOST),
             repeat: Cache::default(),
+            account: Cache::default(),
             queue_by_day: Cache::default(),
             log_by_day: Cache::default(),
             mail_by_hour: Cache::default(),
@@ -188,7 +196,7 @@ impl Keyring {
         }
     }
 
-    /// Makes what is missing of a tenant's keys: one that recognises repeated calls, and for each day from `from`, which is
+    /// Makes what is missing of a tenant's keys: one that recognises repeated calls, one for what the tenant itself sets, and for each day from `from`, which is
     /// today, to `to` (both included) a queue key, and a log key and an inbound key pair that must be gone `log_days` after
     /// their day; without `log_days` no log key, and none is left of later days. Idempotent; two at once make one key. Today's keys
     /// keep the date they were made with; those of later days are made anew where `log_days` has changed. Returns the public keys
@@ -205,7 +213,7 @@ impl Keyring {
     ) -> Result<Vec<PublicDay>, Error> {
         let days: Vec<Date> = from.series(jiff::Span::new().days(1)).take_while(|day| *day <= to).collect();
         let present = sql::present(&self.pool, tenant, from, to).await.map_err(Error::LookUp)?;
-        if !present.repeat
+        if !present.unmade_lasting().is_empty()
             || !present.missing(&days, log_days).is_empty()
             || !present.surplus(&days, log_days).is_empty()
         {
@@ -256,9 +264,9 @@ impl Keyring {
         let after = sql::made(&mut transaction, tenant).await.map_err(Error::Store)?;
         let present = sql::present(&mut *transaction, tenant, *first, *last).await.map_err(Error::LookUp)?;
         let mut made = Vec::new();
-        if !present.repeat {
-            let (name, wrapped) = sql::lasting(tenant, Class::Repeat, wrapping)?;
-            sql::insert_lasting(&mut transaction, tenant, Class::Repeat, name, &wrapped).await.map_err(Error::Store)?;
+        for class in present.unmade_lasting() {
+            let (name, wrapped) = sql::lasting(tenant, class, wrapping)?;
+            sql::insert_lasting(&mut transaction, tenant, class, name, &wrapped).await.map_err(Error::Store)?;
         }
         let missing = present.missing(days, log_days);
         for key in &missing {
@@ -307,6 +315,21 @@ impl Keyring {
         let (name, bytes) = self.unwrap(tenant, class, stored).await?;
         let key = RepeatKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?;
         Ok(self.repeat.put(tenant, Arc::new(key)))
+    }
+
+    /// The key that what the tenant itself has set is sealed with.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`] before the operator made it; else when the keyring does not answer.
+    pub async fn account_key(&self, tenant: TenantId) -> Result<Arc<AccountKey>, Error> {
+        if let Some(key) = self.account.get(&tenant) {
+            return Ok(key);
+        }
+        let class = Class::Account;
+        let stored = sql::lasting_of(&self.pool, tenant, class).await.map_err(Error::LookUp)?;
+        let (name, bytes) = self.unwrap_safe(tenant, class, stored).await?;
+        let key = AccountKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?;
+        Ok(self.account.put(tenant, Arc::new(key)))
     }
 
     /// The key that the full text of messages accepted on `day` is sealed with.
@@ -426,7 +449,7 @@ impl Keyring {
             Class::Log => Named::Log(Arc::new(LogKey::new(tenant, &name, &bytes).map_err(refused)?)),
             Class::Inbound => Named::Inbound(Arc::new(PrivateKey::new(tenant, &name, &bytes).map_err(refused)?)),
             Class::Mail => Named::Mail(Arc::new(MailKey::new(tenant, &name, &bytes).map_err(refused)?)),
-            Class::Repeat => return Err(Error::KeyMissing { tenant, class }),
+            Class::Repeat | Class::Account => return Err(Error::KeyMissing { tenant, class }),
         };
         Ok(self.named.put(at, Arc::new(key)))
     }

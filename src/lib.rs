@@ -12,6 +12,7 @@ pub mod operator;
 pub mod sender;
 #[cfg(feature = "simulate")]
 pub mod simulator;
+pub mod worker;
 
 // Services the roles share.
 pub mod config;

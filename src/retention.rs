@@ -154,6 +154,8 @@ impl Expiry {
         let dropped = self.drop_partitions(now, today).await;
         let entries = store::purge(&self.pool, today).await?;
         self.note(What::Entries, "log", today, entries).await?;
+        // No number, no text: of no account to the journal, as other working data.
+        store::purge_jobs(&self.pool, now).await?;
         // A day that others are at work on goes by the next run.
         let partitions = dropped?;
         restored::mark(&self.pool, &self.keyring).await?;

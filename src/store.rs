@@ -27,6 +27,7 @@ pub mod statement;
 pub mod statistics;
 pub mod upstream_reports;
 pub mod wake;
+pub mod webhooks;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -26,7 +26,9 @@ use super::problem::{Problem, ReadProblems};
 use super::seal;
 use super::server::Line;
 use super::view::Message;
+use super::webhooks::{self, deliveries::Delivery};
 use crate::domain::{MessageId, Scope, copenhagen_day};
+use crate::store::webhooks::jobs;
 use crate::store::{copy as store, disclosures, history, mail, statistics};
 
 /// The longest that one may take; whoever reads more slowly begins anew.
@@ -39,7 +41,7 @@ const AHEAD: usize = 64;
 /// Take a copy of everything registered about the account
 ///
 /// Lines of JSON, each with its `section` and a `row`: settings, prices, API keys without their secrets, routes, numbers, usage by
-/// day, disclosures, which copies of mail are kept, what waits to be sent (whole), the log (as much as is logged), and what was received. The last line's
+/// day, disclosures, which copies of mail are kept, webhooks without their secrets and what they were told, what waits to be sent (whole), the log (as much as is logged), and what was received. The last line's
 /// section is `end`, and its row says whether the copy is whole. One copy at a time. Who reads nothing for a minute is cut off.
 #[utoipa::path(
     get,
@@ -164,6 +166,7 @@ impl Writer {
         self.repeated_calls().await?;
         self.disclosures().await?;
         self.mail_copies().await?;
+        self.webhooks().await?;
         self.waiting().await?;
         if self.caller.has_history() {
             self.messages().await?;
@@ -244,6 +247,24 @@ impl Writer {
                 self.line("mailCopies", &row).await?;
             }
         }
+    }
+
+    /// Endpoints with their addresses, without their secrets; and what each was told.
+    async fn webhooks(&self) -> Result<(), Stop> {
+        for webhook in webhooks::opened(&self.shared, self.caller.tenant()).await? {
+            self.line("webhooks", &webhook).await?;
+            let mut below = None;
+            loop {
+                let found = jobs::list(&self.shared.pool, self.caller.tenant(), webhook.id(), below, PAGE).await;
+                let found = found.map_err(Problem::database)?;
+                let Some(last) = found.last() else { break };
+                below = Some(last.id);
+                for delivery in found {
+                    self.line("webhookDeliveries", &Delivery::from(delivery)).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// With their whole text, which goes when they are sent; also where nothing is logged.

@@ -14,6 +14,7 @@ use utoipa::{Modify, openapi};
     tags(
         (name = "messages", description = "Sending, history and delivery reports"),
         (name = "inbound", description = "Received messages"),
+        (name = "webhooks", description = "Endpoints that are told what happened, by signed calls (Standard Webhooks)"),
         (name = "data", description = "What is registered about the account, and what it adds up to"),
         (name = "public", description = "For everybody, without a key"),
         (name = "owner", description = "For the owner of the installation alone"),
@@ -86,6 +87,12 @@ mod tests {
                 "/v1/owner/statistics",
                 "/v1/privacy",
                 "/v1/statistics",
+                "/v1/webhooks",
+                "/v1/webhooks/{id}",
+                "/v1/webhooks/{id}/deliveries",
+                "/v1/webhooks/{id}/deliveries/{deliveryId}/replay",
+                "/v1/webhooks/{id}/rotate",
+                "/v1/webhooks/{id}/test",
             ]
         );
     }

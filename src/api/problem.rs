@@ -97,6 +97,15 @@ pub enum Problem {
     /// As many copies, statistics and searches are at work as may be at once.
     #[error("as many copies, statistics and searches are at work as may be at once; come again in a moment")]
     ManyLargeReads,
+    /// The account has as many endpoints as it may have.
+    #[error("an account has {most} webhooks at most; remove one first")]
+    ManyWebhooks {
+        /// How many.
+        most: i64,
+    },
+    /// The endpoint is told nothing.
+    #[error("the webhook is switched off; switch it on first")]
+    WebhookDisabled,
     /// More calls at once than the service takes.
     #[error("the service is busy; nothing was accepted")]
     Busy,
@@ -163,6 +172,8 @@ impl Problem {
             Self::TooManyCalls => (StatusCode::TOO_MANY_REQUESTS, "too-many-calls", "Too many calls"),
             Self::CopyUnderWay => (StatusCode::TOO_MANY_REQUESTS, "copy-under-way", "A copy is being made"),
             Self::ManyLargeReads => (StatusCode::TOO_MANY_REQUESTS, "many-large-reads", "Many large reads at once"),
+            Self::ManyWebhooks { .. } => (StatusCode::CONFLICT, "many-webhooks", "The account has enough webhooks"),
+            Self::WebhookDisabled => (StatusCode::CONFLICT, "webhook-disabled", "The webhook is switched off"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The service is busy"),
             Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service is unavailable"),
             Self::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", "The outcome is unknown"),

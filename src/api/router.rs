@@ -17,7 +17,8 @@ use utoipa_axum::routes;
 
 use super::openapi::Frame;
 use super::problem::Problem;
-use super::{Shared, copy, decide, disclosures, inbound, messages, privacy, search, send, statistics};
+use super::webhooks::deliveries;
+use super::{Shared, copy, decide, disclosures, inbound, messages, privacy, search, send, statistics, webhooks};
 
 /// The most bytes of a body.
 const BODY: usize = 1024 * 1024;
@@ -37,6 +38,12 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(search::inbound))
         .routes(routes!(copy::copy))
         .routes(routes!(disclosures::list))
+        .routes(routes!(webhooks::add, webhooks::list))
+        .routes(routes!(webhooks::read, webhooks::change, webhooks::remove))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::test))
         .routes(routes!(statistics::own))
         .routes(routes!(disclosures::record, disclosures::list_all))
         .routes(routes!(statistics::all))

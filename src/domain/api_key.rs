@@ -44,6 +44,13 @@ pub enum KeyForm {
 #[error("take random bytes from the operating system")]
 pub struct NoRandomness(#[source] rand::rngs::SysError);
 
+impl NoRandomness {
+    /// Random bytes.
+    pub(super) fn fill(bytes: &mut [u8]) -> Result<(), Self> {
+        SysRng.try_fill_bytes(bytes).map_err(Self)
+    }
+}
+
 impl ApiKey {
     /// A fresh key.
     ///
@@ -51,7 +58,7 @@ impl ApiKey {
     /// When the operating system gives no random bytes.
     pub fn mint() -> Result<Self, NoRandomness> {
         let mut random = [0; PREFIX_BYTES + SECRET_BYTES];
-        SysRng.try_fill_bytes(&mut random).map_err(NoRandomness)?;
+        NoRandomness::fill(&mut random)?;
         let (prefix, secret) = random.split_at(PREFIX_BYTES);
         let mut whole = String::from("bud_");
         whole.extend(
@@ -132,11 +139,15 @@ pub enum Scope {
     /// Read statistics and disclosures, and take a copy of everything registered (D7).
     #[serde(rename = "data:read")]
     DataRead,
+    /// Set webhooks up, and read what they were told.
+    #[serde(rename = "webhooks:manage")]
+    WebhooksManage,
 }
 
 impl Scope {
     /// All of them: what a tenant's first key gets.
-    pub const ALL: [Self; 4] = [Self::MessagesSend, Self::MessagesRead, Self::InboundRead, Self::DataRead];
+    pub const ALL: [Self; 5] =
+        [Self::MessagesSend, Self::MessagesRead, Self::InboundRead, Self::DataRead, Self::WebhooksManage];
 
     /// As the database and the API write it.
     #[must_use]
@@ -146,6 +157,7 @@ impl Scope {
             Self::MessagesRead => "messages:read",
             Self::InboundRead => "inbound:read",
             Self::DataRead => "data:read",
+            Self::WebhooksManage => "webhooks:manage",
         }
     }
 

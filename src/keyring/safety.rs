@@ -11,15 +11,17 @@ use super::{Error, Keyring};
 use crate::domain::{Hour, TenantId};
 
 impl Keyring {
-    /// Whether all keys of the tenant that are used on `day` are safe. If not, the log is closed for the archive, so that
+    /// Whether all keys of the tenant that are used on `day`, or at any time, are safe. If not, the log is closed for the archive, so that
     /// they soon are: ask again in seconds.
     ///
     /// # Errors
     /// When the keyring does not answer.
     pub async fn secure(&self, tenant: TenantId, day: Date) -> Result<bool, Error> {
         let unsafe_yet = sqlx::query_scalar!(
-            r#"select max(created_at) as "made: SqlTimestamp" from keyring.key
-               where tenant_id = $1 and usable_from = $2 and created_at >= keyring.safe_until()"#,
+            r#"select max(created_at) as "made: SqlTimestamp" from (
+                   select created_at from keyring.lasting_key where tenant_id = $1
+                   union all select created_at from keyring.key where tenant_id = $1 and usable_from = $2
+               ) as used where created_at >= keyring.safe_until()"#,
             tenant.0,
             day.to_sqlx() as SqlDate
         );

@@ -3,6 +3,7 @@
 //! Every ciphertext is authenticated together with its tenant, class, key name, row and field: moved to another row,
 //! field or tenant it does not open. Layout: a random 96-bit nonce, the ciphertext, a 128-bit tag. A day's or tenant's
 //! key seals far fewer than the 2³² messages for which random nonces are safe.
+mod account;
 mod mail;
 mod pair;
 mod symmetric;
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 use super::Class;
 use crate::domain::TenantId;
 
+pub use self::account::AccountKey;
 pub use self::mail::MailKey;
 pub use self::pair::{PrivateKey, PublicKey};
 pub use self::symmetric::{LogKey, QueueKey, RepeatKey};
@@ -45,6 +47,10 @@ pub enum Field {
     Key,
     /// `mail_copy.sealed`
     Mail,
+    /// `webhook.sealed`
+    WebhookTarget,
+    /// `webhook.secret` and `webhook.old_secret`: the same bytes, moved
+    WebhookSecret,
 }
 
 impl Field {
@@ -55,6 +61,8 @@ impl Field {
             Self::Inbound => 3,
             Self::Key => 4,
             Self::Mail => 8,
+            Self::WebhookTarget => 16,
+            Self::WebhookSecret => 17,
         }
     }
 }

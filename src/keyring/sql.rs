@@ -41,7 +41,7 @@ impl From<Row> for Stored {
 
 /// Which of a tenant's keys there are; of those by day, when each must be gone.
 pub(super) struct Present {
-    pub(super) repeat: bool,
+    lasting: Vec<Class>,
     by_day: HashMap<(Class, Date), Date>,
 }
 
@@ -56,6 +56,11 @@ pub(super) struct Missing {
 }
 
 impl Present {
+    /// Those that live as long as the account and are not there.
+    pub(super) fn unmade_lasting(&self) -> Vec<Class> {
+        [Class::Repeat, Class::Account].into_iter().filter(|class| !self.lasting.contains(class)).collect()
+    }
+
     /// What is missing of `days`, the first of which is today: its keys may be in use and keep their date, while those of
     /// later days follow what is promised now. Nothing is logged with `log_days` 0, so there is no log key then.
     pub(super) fn missing(&self, days: &[Date], log_days: u32) -> Vec<Missing> {
@@ -102,7 +107,7 @@ impl NewKey {
                 let pair = PrivateKey::new(tenant, &name, &bytes).map_err(|_| Error::Make)?;
                 Some(pair.public_bytes().to_vec())
             }
-            Class::Queue | Class::Log | Class::Mail | Class::Repeat => None,
+            Class::Queue | Class::Log | Class::Mail | Class::Repeat | Class::Account => None,
         };
         let wrapped = wrapping.wrap(tenant, class, &name, &bytes).map_err(|_| Error::Make)?;
         Ok(Self { class, name, usable_from, gone_on, wrapped, public })
@@ -208,10 +213,10 @@ pub(super) async fn present(db: impl PgExecutor<'_>, tenant: TenantId, from: Dat
     )
     .fetch_all(db)
     .await?;
-    let repeat = rows.iter().any(|row| row.class == Class::Repeat.as_str());
+    let lasting = rows.iter().filter(|row| row.day.is_none()).filter_map(|row| Class::named(&row.class)).collect();
     let by_day =
         rows.into_iter().filter_map(|row| Some(((Class::of(&row.class)?, row.day?.to_jiff()), row.gone_on?.to_jiff())));
-    Ok(Present { repeat, by_day: by_day.collect() })
+    Ok(Present { lasting, by_day: by_day.collect() })
 }
 
 /// Takes away keys that were never used.
@@ -238,7 +243,8 @@ pub(super) async fn insert_lasting(
     wrapped: &[u8],
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into keyring.lasting_key (tenant_id, class, name, wrapped) values ($1, $2, $3, $4)",
+        "insert into keyring.lasting_key (tenant_id, class, name, wrapped, created_at)
+         values ($1, $2, $3, $4, clock_timestamp())",
         tenant.0,
         class.as_str(),
         name,
@@ -311,8 +317,8 @@ pub(super) async fn lasting_of(
 ) -> sqlx::Result<Option<Stored>> {
     let row = sqlx::query_as!(
         Row,
-        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, true as "safe!" from keyring.wrapping_key w
-           join keyring.lasting_key k using (tenant_id) where tenant_id = $1 and class = $2"#,
+        r#"select k.name, k.wrapped, w.wrapped as wrapping, w.kek, k.created_at < keyring.safe_until() as "safe!"
+           from keyring.wrapping_key w join keyring.lasting_key k using (tenant_id) where tenant_id = $1 and class = $2"#,
         tenant.0,
         class.as_str()
     );

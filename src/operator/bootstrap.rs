@@ -172,14 +172,14 @@ pub async fn ensure_all(client: &kube::Client, args: &Args) -> Result<Secrets, E
             return secrets.existing(&name, contents::URLS).await;
         }
         let instance = Instance { host: format!("{release}-{service}"), namespace };
-        let copies = || contents::copies(&issuer);
+        let added = || contents::added(&issuer, &instance);
         let make = || {
             let mut data = contents::instance(&issuer, &instance, now)?;
-            data.append(&mut copies()?);
+            data.append(&mut added()?);
             Ok(data)
         };
         let data = secrets.ensure(&name, make).await?;
-        secrets.complete(&name, data, contents::COPIES, copies).await
+        secrets.complete(&name, data, contents::ADDED, added).await
     };
     let database = instance(&args.database_secret, args.embedded_database, "database", "postgres").await?;
     let keyring = instance(&args.keyring_secret, args.embedded_keyring, "keyring", "keyring").await?;

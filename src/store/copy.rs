@@ -2,7 +2,8 @@
 //! A test compares this with the inventory, so that no later table is forgotten.
 //!
 //! Rows are told as they stand, without what only recognises or opens something. Messages and what was received are opened
-//! by who makes the copy: they are in [`super::history`], and what still waits is [`waiting`]. Copies of mail are in [`super::mail`].
+//! by who makes the copy: they are in [`super::history`], and what still waits is [`waiting`]. Copies of mail are in [`super::mail`],
+//! webhooks in [`super::webhooks`].
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
@@ -31,6 +32,8 @@ pub const TOLD: &[(&str, &str)] = &[
     ("message_part", "parts"),
     ("inbound", "inbound"),
     ("mail_copy", "mailCopies"),
+    ("webhook", "webhooks"),
+    ("webhook_job", "webhookDeliveries"),
 ];
 
 /// Tables that have rows of a tenant and are not told, and why.

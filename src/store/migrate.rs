@@ -1,7 +1,7 @@
 //! The only role that may change the schema: brings the data and the keyring instance to this version.
 //!
 //! Safe to run twice and by two at once (an advisory lock per database). It waits for instances that are still
-//! starting, sets the passwords of the operator's and the API's logins, and makes the partitions of the coming days.
+//! starting, sets the passwords of the operator's, the API's and the worker's logins, and makes the partitions of the coming days.
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ static KEYRING: Migrator = sqlx::migrate!("src/keyring/migrations");
 /// Where both instances are.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Directory of the data instance's Secret: owner-url, operator-url, api-url, and the ca.crt of its server.
+    /// Directory of the data instance's Secret: owner-url, operator-url, api-url, worker-url, and the ca.crt of its server.
     #[arg(long, env = "BUDSTIKKE_DATABASE_DIR", default_value = "/etc/budstikke/database")]
     database: PathBuf,
     /// Directory of the keyring instance's Secret: the same files.
@@ -82,7 +82,7 @@ pub struct Instance {
 impl Instance {
     fn read(dir: &Path) -> Result<Self, Error> {
         let dsn = |file: &str| Dsn::read(&dir.join(file)).map_err(Error::ReadDsn);
-        Ok(Self { owner: dsn("owner-url")?, logins: vec![dsn("operator-url")?, dsn("api-url")?] })
+        Ok(Self { owner: dsn("owner-url")?, logins: vec![dsn("operator-url")?, dsn("api-url")?, dsn("worker-url")?] })
     }
 }
 

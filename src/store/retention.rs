@@ -40,6 +40,9 @@ pub enum Error {
     /// An account was not erased.
     #[error("erase an account that has ended: {0}")]
     Account(#[source] sqlx::Error),
+    /// Jobs of webhooks are left.
+    #[error("remove jobs of webhooks after their time: {0}")]
+    Jobs(#[source] sqlx::Error),
     /// The journal was not read or written.
     #[error("keep the erasure journal: {0}")]
     Journal(#[source] sqlx::Error),
@@ -175,6 +178,25 @@ pub async fn purge(pool: &PgPool, today: Date) -> Result<Gone, Error> {
             AT_ONCE
         );
         if !all.add(gone.fetch_one(pool).await.map_err(Error::Purge)?) {
+            return Ok(all);
+        }
+    }
+}
+
+/// Removes jobs of webhooks, so long after their last try as the policy of their tenant says, and secrets that sign no more (D12).
+///
+/// # Errors
+/// When the database says no; what was removed until then stays so.
+pub async fn purge_jobs(pool: &PgPool, now: Timestamp) -> Result<Gone, Error> {
+    let mut all = Gone::default();
+    loop {
+        let gone = sqlx::query_as!(
+            Gone,
+            r#"select removed as "items!", tenants as "tenants!" from purge_jobs($1, $2)"#,
+            now.to_sqlx() as SqlTimestamp,
+            AT_ONCE
+        );
+        if !all.add(gone.fetch_one(pool).await.map_err(Error::Jobs)?) {
             return Ok(all);
         }
     }

@@ -92,6 +92,7 @@ fn logins(namespace: &str, server: &str) -> Value {
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": server},
         "stringData": {
             "owner-url": url("owner", OWNER), "operator-url": url("operator", "of-the-operator"), "api-url": url("api", "of-the-api"),
+            "worker-url": url("worker", "of-the-worker"),
         },
     })
 }

@@ -13,3 +13,4 @@ mod secrecy;
 pub(crate) mod service;
 mod serving;
 mod statement;
+mod webhooks;

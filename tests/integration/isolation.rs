@@ -486,7 +486,7 @@ async fn senders_and_connectors_do_not_exist_on_the_keyring_instance() {
             .fetch_all(&superuser)
             .await
             .expect("list roles");
-    assert_eq!(roles, ["budstikke_api", "budstikke_operator", "budstikke_owner"]);
+    assert_eq!(roles, ["budstikke_api", "budstikke_operator", "budstikke_owner", "budstikke_worker"]);
 }
 
 #[tokio::test]

@@ -36,12 +36,12 @@ async fn creators_at_once_make_one_key_each() {
     let made = futures::future::try_join_all(creators).await.expect("all provide");
     assert!(made.iter().all(|days| days == &made[0]), "all see the same public keys");
     assert_eq!(made[0].len(), 8);
-    assert_eq!(keys(&databases).await, 1 + 8 + 8 + 8);
+    assert_eq!(keys(&databases).await, 2 + 8 + 8 + 8);
 
     let again =
         keyring(&databases, "budstikke_operator").provide(TENANT, FROM, TO.tomorrow().expect("a day"), 90).await;
     assert_eq!(again.expect("one day more")[..8], made[0][..]);
-    assert_eq!(keys(&databases).await, 1 + 9 + 9 + 9);
+    assert_eq!(keys(&databases).await, 2 + 9 + 9 + 9);
 }
 
 #[tokio::test]
@@ -308,7 +308,7 @@ async fn the_api_reads_keys_and_changes_none() {
         let error = sqlx::query(statement).execute(&api).await.expect_err(statement);
         assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{statement}");
     }
-    assert_eq!(keys(&databases).await, 25);
+    assert_eq!(keys(&databases).await, 26);
 }
 
 /// The operator makes and destroys; what wraps a key changes by the functions of rotation alone.
@@ -474,7 +474,7 @@ async fn a_wrapping_key_is_exchanged_while_keys_are_made_and_read() {
     tokio::join!(making, rotating(TENANT), rotating(TenantId(8)));
     let after: Vec<u8> = sqlx::query_scalar(stored).fetch_one(&owner).await.expect("stored");
     assert_ne!(before, after);
-    assert_eq!(keys(&databases).await, 2 * (1 + 3 * 15), "none was lost");
+    assert_eq!(keys(&databases).await, 2 * (2 + 3 * 15), "none was lost");
     let fresh = keyring(&databases, "budstikke_api");
     assert_eq!(fresh.repeat_key(TENANT).await.expect("a key").digest("a", b"b"), repeat);
     for ahead in 0..15 {

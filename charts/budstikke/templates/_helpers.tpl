@@ -79,7 +79,13 @@ readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 2, failu
 - {name: BUDSTIKKE_KEK_DIRS, value: /etc/budstikke/kek}
 {{- end }}
 
-{{/* The transit engine that wraps keys, for the two that hold them: how they reach it, and what they log in with. */}}
+{{/* Where tenants' webhooks may be: the API says so when one is set up, the worker when it goes there. */}}
+{{- define "budstikke.webhookEnv" -}}
+- {name: BUDSTIKKE_WEBHOOK_PORTS, value: {{ .Values.worker.webhooks.ports | join "," | quote }}}
+- {name: BUDSTIKKE_WEBHOOKS_ALLOW_PRIVATE, value: {{ .Values.worker.webhooks.allowPrivate | quote }}}
+{{- end }}
+
+{{/* The transit engine that wraps keys, for the three that hold them: how they reach it, and what they log in with. */}}
 {{- define "budstikke.transitEnv" -}}
 {{- with .Values.keyring.kek.transit }}
 {{- if .address }}

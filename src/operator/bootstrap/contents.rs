@@ -16,10 +16,12 @@ pub(super) const CA: &str = "ca.crt";
 pub(super) const CA_KEY: &str = "ca.key";
 /// The key-encryption key, base64 of 32 bytes.
 pub(super) const KEK: &str = "kek";
-/// What [`copies`] makes.
-pub(super) const COPIES: &[&str] = &[CA, "standby-password", "backup-passphrase"];
+/// What [`added`] makes.
+pub(super) const ADDED: &[&str] = &[CA, "standby-password", "backup-passphrase", WORKER];
+/// How the worker logs in.
+const WORKER: &str = "worker-url";
 /// What the Secret of an existing instance must hold.
-pub(super) const URLS: &[&str] = &["owner-url", "operator-url", "api-url"];
+pub(super) const URLS: &[&str] = &["owner-url", "operator-url", "api-url", WORKER];
 
 pub(super) fn authority(now: Timestamp) -> Result<Data, Error> {
     let Issued { certificate, key } = Authority::generate(now).map_err(Error::Certificate)?;
@@ -79,31 +81,38 @@ pub(super) struct Instance<'a> {
     pub(super) namespace: &'a str,
 }
 
+impl Instance<'_> {
+    fn url(&self, login: &str, password: &str) -> Zeroizing<String> {
+        let Self { host, namespace } = self;
+        let at = format!("{host}.{namespace}.svc:5432/budstikke?sslmode=verify-full");
+        Zeroizing::new(format!("postgres://budstikke_{login}:{password}@{at}"))
+    }
+}
+
 /// Passwords, addresses and the server's certificate of an embedded instance.
 pub(super) fn instance(issuer: &Authority, instance: &Instance<'_>, now: Timestamp) -> Result<Data, Error> {
     let Instance { host, namespace } = instance;
     let names = Leaf::Server(service_names(host, namespace));
     let Issued { certificate, key } = issuer.issue(&names, now, INSTALLATION_DAYS).map_err(Error::Certificate)?;
-    let url = |login: &str, password: &str| {
-        format!("postgres://budstikke_{login}:{password}@{host}.{namespace}.svc:5432/budstikke?sslmode=verify-full")
-    };
     let (owner, operator, api) = (password()?, password()?, password()?);
     Ok(data([
         ("postgres-password", password()?.as_str()),
         ("owner-password", owner.as_str()),
-        ("owner-url", url("owner", &owner).as_str()),
-        ("operator-url", url("operator", &operator).as_str()),
-        ("api-url", url("api", &api).as_str()),
+        ("owner-url", instance.url("owner", &owner).as_str()),
+        ("operator-url", instance.url("operator", &operator).as_str()),
+        ("api-url", instance.url("api", &api).as_str()),
         ("tls.crt", certificate.as_str()),
         ("tls.key", key.expose()),
     ]))
 }
 
-/// What the Secret of an embedded instance holds since it has backups and a standby, and one of an earlier version lacks: the
-/// authority's certificate, by which a standby knows the primary, its password, and the passphrase of the repository.
-pub(super) fn copies(issuer: &Authority) -> Result<Data, Error> {
-    let (standby, passphrase) = (password()?, password()?);
+/// What the Secret of an embedded instance holds, and one of an earlier version lacks: since it has backups and a standby the
+/// authority's certificate, by which a standby knows the primary, its password, and the passphrase of the repository; since there are
+/// webhooks, how the worker logs in.
+pub(super) fn added(issuer: &Authority, instance: &Instance<'_>) -> Result<Data, Error> {
+    let (standby, passphrase, worker) = (password()?, password()?, password()?);
     Ok(data([
+        (WORKER, instance.url("worker", &worker).as_str()),
         (CA, issuer.certificate()),
         ("standby-password", standby.as_str()),
         ("backup-passphrase", passphrase.as_str()),
@@ -152,7 +161,7 @@ mod tests {
             instance(&issuer, &place, now).expect("made")
         };
         let (one, two) = (made(), made());
-        assert!(URLS.iter().all(|key| one.contains_key(*key)));
+        assert!(URLS.iter().all(|key| one.contains_key(*key) || ADDED.contains(key)));
         let url = text(&one, "operator-url");
         let password = url.strip_prefix("postgres://budstikke_operator:").and_then(|rest| rest.split('@').next());
         assert_eq!(password.map(str::len), Some(43), "256 bits in {url}");

@@ -212,16 +212,26 @@ declare
     tenants bigint[];
     messages uuid[];
     days date[];
+    -- What is to be told of (0010): collected only where somebody listens.
+    listens constant boolean := webhook_listens(tenant);
+    one record;
+    told integer;
+    told_tenants bigint[] := '{}';
+    told_messages uuid[] := '{}';
+    told_states smallint[] := '{}';
+    told_errors integer[] := '{}';
+    told_at timestamptz[] := '{}';
 begin
     foreach first in array array[today - 1, today - 7, today - 40] loop
         last := case first when today - 1 then today when today - 7 then today - 2 else today - 8 end;
         before := outcome;
+        told := cardinality(told_messages);
 
         -- Messages of one part: found and changed in one go. Should a receipt fit two open messages, all is taken back,
         -- and that receipt is left alone.
         loop
             begin
-                for hit in
+                for one in
                     update message_log l set state = r.state, error = r.error, final_at = r.done_at
                     from unnest(routes, upstream_ids, tags, states, errors, done_at) with ordinality
                         as r (route_id, upstream_id, tag, state, error, done_at, n)
@@ -229,17 +239,30 @@ begin
                       and l.upstream_id = r.upstream_id and l.route_id = r.route_id and l.tag = r.tag
                       and l.day between first and last
                       and (tenant is null or l.tenant_id = tenant) and l.state in (sent, unknown)
-                    returning r.n
+                    returning r.n, l.tenant_id, l.message_id
                 loop
+                    hit := one.n;
                     if outcome[hit] <> 0 then
                         raise cardinality_violation;
                     end if;
                     outcome[hit] := 1;
+                    if listens then
+                        told_tenants := told_tenants || one.tenant_id;
+                        told_messages := told_messages || one.message_id;
+                        told_states := told_states || states[hit];
+                        told_errors := told_errors || errors[hit];
+                        told_at := told_at || done_at[hit];
+                    end if;
                 end loop;
                 exit;
             exception when cardinality_violation then
                 outcome := before;
                 barred := barred || hit;
+                told_tenants := told_tenants[:told];
+                told_messages := told_messages[:told];
+                told_states := told_states[:told];
+                told_errors := told_errors[:told];
+                told_at := told_at[:told];
             end;
         end loop;
         exit when 0 <> all (outcome);
@@ -293,6 +316,7 @@ begin
         end loop;
 
         -- Final with its last part: delivered where every part was, else the worst that happened to one.
+        for one in
         update message_log l set state = whole.state, error = whole.error, final_at = whole.done
         from (
             select p.tenant_id, p.message_id, p.day, max(p.state) as state, max(p.error) as error,
@@ -306,9 +330,23 @@ begin
             having bool_and(p.state >= delivered)
         ) as whole
         where l.tenant_id = whole.tenant_id and l.message_id = whole.message_id and l.day = whole.day
-          and l.day between first and last and l.state in (sent, unknown);
+          and l.day between first and last and l.state in (sent, unknown)
+        returning l.tenant_id, l.message_id, l.state, l.error, l.final_at
+        loop
+            if listens then
+                told_tenants := told_tenants || one.tenant_id;
+                told_messages := told_messages || one.message_id;
+                told_states := told_states || one.state;
+                told_errors := told_errors || one.error;
+                told_at := told_at || one.final_at;
+            end if;
+        end loop;
         exit when 0 <> all (outcome);
     end loop;
+    if cardinality(told_messages) > 0 then
+        perform webhook_tell_messages(told_tenants, told_messages, told_states, told_errors,
+            array_fill(null::timestamptz, array[cardinality(told_messages)]), told_at);
+    end if;
     return outcome;
 end $$;
 
@@ -440,6 +478,11 @@ begin
     insert into inbound (tenant_id, inbound_id, day, route_id, received_at, key_name, sealed)
     values (tenant, id, received_on, current_route(), at, name, content)
     on conflict do nothing;
+    -- Once: not where the same id came again.
+    if found and webhook_listens(tenant) then
+        perform webhook_tell(array['message.received'], array[tenant], array[id], array[null::smallint], array[null::integer],
+            array[at]);
+    end if;
 end $$;
 
 -- How a route's connector pods stand with the upstream, one row a pod: read by the operator, for the route's status. Never

@@ -77,7 +77,11 @@ language plpgsql security definer set search_path = budstikke, pg_temp set plan_
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     own constant bigint := current_tenant();
+    listens constant boolean := webhook_listens(own);
     in_queue bigint;
+    -- Those that a result was written of: they are told of (0010).
+    moved uuid[];
+    late uuid[];
 begin
     -- One that it neither shares nor was sending by is another tenant's: receipts are found by route.
     if exists (select from unnest(routes) as r (route_id) where r.route_id is not null
@@ -125,7 +129,8 @@ begin
     ), cleared as (
         delete from flight where tenant_id = own and flight_id = any (landed)
     )
-    select (select count(*) from gone) + (select count(*) from held) into in_queue;
+    select (select count(*) from gone) + (select count(*) from held), case when listens then array(select message_id from gone) end
+    into in_queue, moved;
     -- Its sender has come back after it was ended as of unknown fate, by its key's day or by a release: what became of it is
     -- known now, and what was accepted is billed (B10). Looked for only where one is not in the queue, which is rare.
     if in_queue < cardinality(ids) then
@@ -144,10 +149,21 @@ begin
         ), parted as (
             insert into message_part (tenant_id, message_id, part, day, state, error, route_id, upstream_id, tag)
             select own, message_id, part, day, state, error, route_id, upstream_id, tag from part where several
+        ), used as (
+            insert into usage (tenant_id, message_id, part, month, at, amount)
+            select own, message_id, part, date_trunc('month', day)::date, at, amount from part where part between 1 and parts
+            on conflict do nothing
         )
-        insert into usage (tenant_id, message_id, part, month, at, amount)
-        select own, message_id, part, date_trunc('month', day)::date, at, amount from part where part between 1 and parts
-        on conflict do nothing;
+        select array(select message_id from known) into late;
+        moved := moved || late;
+    end if;
+    if listens and cardinality(moved) > 0 then
+        perform webhook_tell_messages(array_agg(own), array_agg(r.message_id), array_agg(r.state), array_agg(r.error),
+            array_agg(r.submitted_at), array_agg(r.final_at))
+        from (
+            select * from unnest(ids, states, errors, submitted, finals) as r (message_id, state, error, submitted_at, final_at)
+            where r.message_id = any (moved) order by r.message_id
+        ) as r;
     end if;
 end $$;
 

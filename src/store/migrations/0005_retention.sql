@@ -185,6 +185,10 @@ end $$;
 -- tenants.
 create function expire_queue(today date, most integer, out removed bigint, out tenants bigint)
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    whose bigint[];
+    messages uuid[];
+    states smallint[];
 begin
     with waiting as materialized (
         select q.tenant_id, q.message_id, w.gone_on,
@@ -203,9 +207,14 @@ begin
         select tenant_id, message_id, day, batch_id, case when flies then 8 else 5 end, -1, parts, amount, now(), log_key, entry,
                number_hash, reference_hash
         from gone
-        returning tenant_id
+        returning tenant_id, message_id, state
     )
-    select count(*), count(distinct tenant_id) into removed, tenants from logged;
+    select count(*), count(distinct tenant_id), array_agg(tenant_id), array_agg(message_id), array_agg(state)
+    into removed, tenants, whose, messages, states from logged;
+    if removed > 0 and webhook_listens(null) then
+        perform webhook_tell_messages(whose, messages, states, array_fill(-1, array[removed::integer]),
+            array_fill(null::timestamptz, array[removed::integer]), array_fill(now(), array[removed::integer]));
+    end if;
 end $$;
 
 -- Erases an account: all that is stored of it but what was billed, and the row that says that it was. Its keys must be gone
@@ -224,7 +233,8 @@ begin
     -- For the day on which this database is restored (0007).
     insert into erasure (tenant_id, class, before) values (tenant, 'account', today) on conflict do nothing;
     foreach held in array array['queue', 'flight', 'message_log', 'message_part', 'inbound', 'mail_copy', 'idempotency', 'quota', 'price', 'api_key',
-        'route_share', 'inbound_number', 'public_key', 'enforcement', 'in_force', 'retention', 'disclosure', 'sender_epoch', 'login'] loop
+        'route_share', 'inbound_number', 'public_key', 'enforcement', 'in_force', 'retention', 'disclosure', 'webhook', 'webhook_job',
+        'sender_epoch', 'login'] loop
         execute format('delete from %I where tenant_id = $1', held) using tenant;
         get diagnostics gone = row_count;
         removed := removed + gone;

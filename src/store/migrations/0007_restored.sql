@@ -215,6 +215,10 @@ language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
     border constant uuid := case queued when 'fail' then restored_before() end;
     removed bigint;
+    whose bigint[];
+    messages uuid[];
+    states smallint[];
+    errors integer[];
 begin
     if not exists (select from installation where closed_since is not null)
        or exists (select from restore where erased_again_at is null) then
@@ -235,9 +239,14 @@ begin
                                  number_hash, reference_hash)
         select tenant_id, message_id, day, batch_id, case when is_lost then 4 else 8 end, case when is_lost then -5 else -4 end,
                parts, amount, now(), log_key, entry, number_hash, reference_hash from gone
-        returning 1
+        returning tenant_id, message_id, state, error
     )
-    select count(*) into removed from logged;
+    select count(*), array_agg(tenant_id), array_agg(message_id), array_agg(state), array_agg(error)
+    into removed, whose, messages, states, errors from logged;
+    if removed > 0 and webhook_listens(null) then
+        perform webhook_tell_messages(whose, messages, states, errors, array_fill(null::timestamptz, array[removed::integer]),
+            array_fill(now(), array[removed::integer]));
+    end if;
     return removed;
 end $$;
 

@@ -217,6 +217,10 @@ async fn registered(service: &Service) {
     .execute(&service.owner())
     .await
     .expect("stored");
+    let webhook = json!({"url": "https://hooks.example.dk/sms", "events": ["message.final"]});
+    let webhook = post(service, &service.key, "/v1/webhooks", &webhook).await;
+    let trial = format!("/v1/webhooks/{}/test", text(&webhook.body["id"]));
+    assert_eq!(post(service, &service.key, &trial, &Value::Null).await.status, StatusCode::ACCEPTED);
     service.sent("20123457", &"Ø".repeat(200)).await;
     received(service, tenant, "4520123458", "svar").await;
     disclose(service, &json!({})).await;
@@ -243,8 +247,10 @@ async fn a_copy_tells_everything_that_is_registered() {
     assert_eq!(copy["mailCopies"][0]["kind"], "raw");
     assert_eq!(copy["routes"][0]["name"], "route");
     assert_eq!(copy["disclosures"][0]["recipient"], "Politiet");
+    assert_eq!(copy["webhooks"][0]["url"], "https://hooks.example.dk/sms");
+    assert_eq!(copy["webhookDeliveries"][0]["type"], "webhook.test");
     let all = serde_json::to_string(&copy.values().collect::<Vec<_>>()).expect("JSON");
-    for hidden in ["hash", "kendt-af", "\"tag\""] {
+    for hidden in ["hash", "kendt-af", "\"tag\"", "whsec_"] {
         assert!(!all.contains(hidden), "{hidden} opens or recognises something");
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use budstikke::api::{Metrics, Settings, Shared, router, server};
+use budstikke::api::{Metrics, Settings, Shared, WebhookRules, router, server};
 use budstikke::domain::{ApiKey, Clock, Scope, SystemClock, TenantId, copenhagen_day};
 use budstikke::keyring::{self, Kek, Keyring, PublicDay};
 use budstikke::pki::{self, Authority, Leaf};
@@ -187,6 +187,7 @@ impl Api {
             minimum_tenants: 3,
             large_reads: 4,
             patience_with_readers: Duration::from_secs(60),
+            webhooks: WebhookRules::default(),
         };
         change(&mut settings);
         let shared = Shared::start(pool, keyring, clock, metrics, settings);

@@ -213,7 +213,7 @@ impl Database {
         Self { server: ServerRef::Elsewhere(address), name: "budstikke".to_owned() }
     }
 
-    /// The URL of a login: `postgres`, `budstikke_owner`, `budstikke_operator`, `budstikke_api`, or one that was made.
+    /// The URL of a login: `postgres`, `budstikke_owner`, `budstikke_operator`, `budstikke_api`, `budstikke_worker`, or one that was made.
     pub(crate) fn url(&self, login: &str) -> String {
         if let ServerRef::Elsewhere(Address { port, authority }) = &self.server {
             let authority = authority.display();
@@ -236,7 +236,10 @@ impl Database {
     /// The owner's and the fixed logins' addresses, as `migrate` wants them.
     pub(crate) fn instance(&self) -> Instance {
         let dsn = |login: &str| self.dsn(login);
-        Instance { owner: dsn("budstikke_owner"), logins: vec![dsn("budstikke_operator"), dsn("budstikke_api")] }
+        Instance {
+            owner: dsn("budstikke_owner"),
+            logins: vec![dsn("budstikke_operator"), dsn("budstikke_api"), dsn("budstikke_worker")],
+        }
     }
 
     /// What the server logged so far.
@@ -459,7 +462,10 @@ impl Server {
 
     fn instance(&self, database: &str) -> Instance {
         let dsn = |login: &str| Dsn::parse(&self.url(login, database)).expect("a URL");
-        Instance { owner: dsn("budstikke_owner"), logins: vec![dsn("budstikke_operator"), dsn("budstikke_api")] }
+        Instance {
+            owner: dsn("budstikke_owner"),
+            logins: vec![dsn("budstikke_operator"), dsn("budstikke_api"), dsn("budstikke_worker")],
+        }
     }
 
     async fn superuser(&self) -> Result<sqlx::PgConnection, sqlx::Error> {
@@ -495,7 +501,7 @@ impl Server {
         if !template.is_empty() {
             run(format!(
                 "revoke all on database {name} from public; \
-                 grant connect on database {name} to budstikke_operator, budstikke_api"
+                 grant connect on database {name} to budstikke_operator, budstikke_api, budstikke_worker"
             ))
             .await
             .expect("say who may connect");

@@ -6,6 +6,8 @@ create function decide(tenant bigint, decision text, wanted uuid[], batch uuid, 
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
     done uuid[];
+    states smallint[];
+    errors integer[];
 begin
     if wanted is null then
         wanted := array(select q.message_id from queue q
@@ -33,9 +35,17 @@ begin
         select tenant_id, message_id, day, batch_id, case state when 0 then 7 else 8 end, case state when 1 then -6 end,
                parts, amount, now(), log_key, entry, number_hash, reference_hash
         from gone
-        returning message_id
+        returning message_id, state, error
     )
-    select array_agg(message_id order by message_id) into done from logged;
-    return coalesce(done, '{}');
+    select array_agg(message_id order by message_id), array_agg(state order by message_id), array_agg(error order by message_id)
+    into done, states, errors from logged;
+    if done is null then
+        return '{}';
+    end if;
+    if webhook_listens(tenant) then
+        perform webhook_tell_messages(array_fill(tenant, array[cardinality(done)]), done, states, errors,
+            array_fill(null::timestamptz, array[cardinality(done)]), array_fill(now(), array[cardinality(done)]));
+    end if;
+    return done;
 end $$;
 grant execute on function decide(bigint, text, uuid[], uuid, uuid, uuid) to budstikke_api;
