@@ -60,31 +60,39 @@ impl Dispatch {
             self.brake.released().await;
             self.binds.place(part.and_then(|part| parts.bind_of(part))).await
         };
-        let place = timeout_at(deadline, ready).await.ok().flatten();
-        if place.is_some() {
-            pacer.take().await;
-        }
-        // Much may have changed while it waited.
-        let refusal = match &place {
-            None => Some(NOT_WRITTEN),
-            Some(_) => self.exchange.judge(seat),
+        let Some((bind, place)) = timeout_at(deadline, ready).await.ok().flatten() else {
+            return self.refuse(held, NOT_WRITTEN);
         };
-        let Some(job) = held.0.take() else { return };
-        let (Some((bind, slot)), None) = (place, refusal) else {
-            let status = refusal.unwrap_or(NOT_WRITTEN);
-            self.metrics.submit(status);
-            return job.reply.refuse(status);
-        };
-        if let Some(part) = part {
-            parts.sent(part, bind);
-        }
         let mut submit = job.submit.clone();
         vendor::strip(&mut submit);
         address(&mut submit, &settings.addressing);
-        let pending = slot.send(submit);
-        pacer.writing(pending.written_at());
+        let written = match place.write(submit) {
+            Ok(written) => written,
+            Err(status) => return self.refuse(held, status),
+        };
+        let weight = written.parts();
+        for _ in 0..weight {
+            pacer.take().await;
+        }
+        // Much may have changed while it waited.
+        if let Some(status) = self.exchange.judge(seat) {
+            return self.refuse(held, status);
+        }
+        let Some(job) = held.0.take() else { return };
+        if let Some(part) = part {
+            parts.sent(part, bind);
+        }
+        let pending = place.send(written, seat);
+        pacer.writing(&pending.written_at(), weight);
         // Bounded by the windows; its reader does nothing that takes long.
         let _ = self.flights.send(Flight { job, pending, written: Instant::now() }).await;
+    }
+
+    fn refuse(&self, mut held: Held, status: CommandStatus) {
+        if let Some(job) = held.0.take() {
+            self.metrics.submit(status);
+            job.reply.refuse(status);
+        }
     }
 }
 
