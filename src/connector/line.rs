@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use rusmpp::CommandStatus;
 use rusmpp::pdus::SubmitSm;
+use rusmpp::values::{Npi, Ton};
 
 use super::exchange::SeatId;
 use super::https;
+use crate::config::connector::Addressing;
 use crate::smpp::session::{CloseReason, Pending, Session, Slot};
+use crate::smpp::vendor;
 use crate::store::upstream_reports::Failure;
 
 /// See the module. Clones share it.
@@ -93,10 +96,15 @@ impl Place {
     ///
     /// # Errors
     /// With a status for its sender where the upstream's protocol has no form for it.
-    pub(super) fn write(&self, submit: SubmitSm) -> Result<Written, CommandStatus> {
+    pub(super) fn write(&self, submit: &SubmitSm, addressing: &Addressing) -> Result<Written, CommandStatus> {
         Ok(match self {
-            Self::Smpp(_) => Written::Smpp(Box::new(submit)),
-            Self::Https(_) => Written::Https(Box::new(https::Message::read(&submit)?)),
+            Self::Smpp(_) => {
+                let mut submit = submit.clone();
+                vendor::strip(&mut submit);
+                address(&mut submit, addressing);
+                Written::Smpp(Box::new(submit))
+            }
+            Self::Https(_) => Written::Https(Box::new(https::Message::read(submit)?)),
         })
     }
 
@@ -118,5 +126,39 @@ impl Written {
             Self::Smpp(_) => 1,
             Self::Https(message) => message.parts(),
         }
+    }
+}
+
+/// Writes types and plans of addresses as the upstream wants them. A sender of letters has a type of its own everywhere.
+fn address(submit: &mut SubmitSm, addressing: &Addressing) {
+    let Addressing { source_ton, source_npi, destination_ton, destination_npi } = *addressing;
+    if submit.source_addr_ton != Ton::Alphanumeric {
+        submit.source_addr_ton = source_ton.map_or(submit.source_addr_ton, Ton::from);
+        submit.source_addr_npi = source_npi.map_or(submit.source_addr_npi, Npi::from);
+    }
+    submit.dest_addr_ton = destination_ton.map_or(submit.dest_addr_ton, Ton::from);
+    submit.dest_addr_npi = destination_npi.map_or(submit.dest_addr_npi, Npi::from);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_typed_as_the_upstream_wants_but_for_names() {
+        let addressing = Addressing { source_ton: Some(3), destination_npi: Some(8), ..Addressing::default() };
+        let typed = |ton| {
+            let mut submit = SubmitSm::builder().source_addr_ton(ton).dest_addr_ton(Ton::International).build();
+            address(&mut submit, &addressing);
+            [
+                u8::from(submit.source_addr_ton),
+                submit.source_addr_npi.into(),
+                submit.dest_addr_ton.into(),
+                submit.dest_addr_npi.into(),
+            ]
+        };
+        let plan = u8::from(SubmitSm::default().source_addr_npi);
+        assert_eq!(typed(Ton::International), [3, plan, 1, 8]);
+        assert_eq!(typed(Ton::Alphanumeric), [5, plan, 1, 8]);
     }
 }
