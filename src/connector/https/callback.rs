@@ -3,8 +3,8 @@
 //!
 //! The connector listens itself, since it is what knows whose a receipt or an SMS is and has the rights to store it: the API
 //! would have to pass them on, and each to the right pod.
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -28,18 +28,23 @@ const AT_ONCE: usize = 200;
 /// For a callback, from its first octet to what is answered: longer than a sender may take to store a receipt.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// Between two lines about callbacks that are not believed.
+const SELDOM: Duration = Duration::from_secs(60);
+
 /// See the module.
 #[derive(Debug)]
 pub(in crate::connector) struct Callbacks {
     intake: Arc<Intake>,
     metrics: Metrics,
     places: Semaphore,
+    /// When it was last said that one was not believed.
+    doubted: Mutex<Option<Instant>>,
 }
 
 impl Callbacks {
     /// What is to be served.
     pub(in crate::connector) fn router(intake: Arc<Intake>, metrics: Metrics) -> Router {
-        let callbacks = Self { intake, metrics, places: Semaphore::new(AT_ONCE) };
+        let callbacks = Self { intake, metrics, places: Semaphore::new(AT_ONCE), doubted: Mutex::default() };
         Router::new()
             .route("/callbacks/{path}", post(take))
             .layer(DefaultBodyLimit::max(MOST))
@@ -69,7 +74,7 @@ impl Callbacks {
             return (StatusCode::NOT_FOUND, "elsewhere");
         }
         if let Err(doubt) = signature::check(config.callback_secret.as_ref(), headers, body, now) {
-            tracing::warn!(%doubt, "a callback is not believed");
+            self.tell(doubt);
             let status = match doubt {
                 // While the secret is being exchanged, and only one side has the new one: what is refused for good is lost.
                 Doubt::NoSecret | Doubt::Wrong => StatusCode::SERVICE_UNAVAILABLE,
@@ -96,6 +101,15 @@ impl Callbacks {
                     Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_stored"),
                 }
             }
+        }
+    }
+
+    /// Anybody can come with something unbelievable, and as often as they like: one line a minute.
+    fn tell(&self, doubt: Doubt) {
+        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        if doubted.is_none_or(|last| last.elapsed() >= SELDOM) {
+            *doubted = Some(Instant::now());
+            tracing::warn!(%doubt, "a callback is not believed; see the metric for how many");
         }
     }
 }
