@@ -3,6 +3,7 @@
 //! - `senders`: SMPP server for the tenants' senders. `exchange`, `credit`, `queue`: who may submit, and what waits.
 //!   `reply`: how they are answered.
 //! - `dispatch`, `brake`: sends what waits, in order and at the route's rate. `binds`, `upstream`: the client side.
+//!   `line`: what takes submits there, over SMPP or HTTPS. `https`: everything that is of HTTPS alone.
 //! - `answers`, `owners`, `message_id`, `tag`: what became of a submit, and whose it is when its receipt comes.
 //! - `intake`, `delivery`: what the upstream brings. `receipt`, `receipts`, `batch`: receipts. `inbound`: SMS from handsets.
 //! - `follow`: what the database says. `report`: what it is told of the upstream, for the route's status. `metrics`.
@@ -17,8 +18,10 @@ mod delivery;
 mod dispatch;
 mod exchange;
 mod follow;
+mod https;
 mod inbound;
 mod intake;
+mod line;
 mod message_id;
 mod metrics;
 mod owners;
@@ -57,6 +60,7 @@ use crate::smpp::server::{self, Limits};
 use crate::smpp::session::Options;
 use crate::store::{self, Dsn, DsnError};
 use crate::telemetry::health::{self, Ready};
+use crate::web;
 
 /// What the database sees as our name.
 const NAME: &str = "budstikke-connector";
@@ -79,6 +83,9 @@ pub struct Args {
     /// Where senders bind.
     #[arg(long, env = "BUDSTIKKE_LISTEN", default_value = "0.0.0.0:2775")]
     listen: SocketAddr,
+    /// Where an upstream over HTTPS brings its callbacks.
+    #[arg(long, env = "BUDSTIKKE_CALLBACKS", default_value = "0.0.0.0:8443")]
+    callbacks: SocketAddr,
     /// Where health and metrics are served.
     #[arg(long, env = "BUDSTIKKE_HEALTH", default_value = "0.0.0.0:8080")]
     health: SocketAddr,
@@ -127,6 +134,8 @@ pub struct Connector {
     pub clock: Arc<dyn Clock>,
     /// Where senders bind.
     pub listener: TcpListener,
+    /// Where an upstream over HTTPS brings its callbacks; none for one over SMPP.
+    pub callbacks: Option<TcpListener>,
     /// How long a stopping connector waits for answers that are due.
     pub drain: Duration,
 }
@@ -143,9 +152,13 @@ pub async fn run(args: Args) -> Result<(), Error> {
     tokio::spawn(follow_database(config.clone(), pool.clone()));
     let mut terminate =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(Error::ListenForSignals)?;
-    let listener =
-        TcpListener::bind(args.listen).await.map_err(|source| Error::Listen { address: args.listen, source })?;
-    let connector = Connector { config, pool, clock: Arc::new(SystemClock), listener, drain: Duration::from_secs(15) };
+    let listen = async |address| TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source });
+    let listener = listen(args.listen).await?;
+    // A route keeps its kind.
+    let https = config.borrow().settings.https.is_some();
+    let callbacks = if https { Some(listen(args.callbacks).await?) } else { None };
+    let (clock, drain) = (Arc::new(SystemClock), Duration::from_secs(15));
+    let connector = Connector { config, pool, clock, listener, callbacks, drain };
     let stop = CancellationToken::new();
     let mut registry = Registry::default();
     let work = connector.start(&mut registry)?;
@@ -210,6 +223,7 @@ pub struct Running {
     tasks: JoinSet<()>,
     senders: tokio::task::JoinHandle<()>,
     upstream: tokio::task::JoinHandle<()>,
+    callbacks: Option<tokio::task::JoinHandle<()>>,
     no_senders: CancellationToken,
     no_upstream: CancellationToken,
     drain: Duration,
@@ -221,7 +235,7 @@ impl Connector {
     /// # Errors
     /// When the tag key or the certificate is no good.
     pub fn start(self, registry: &mut Registry) -> Result<Running, Error> {
-        let Self { config, pool, clock, listener, drain } = self;
+        let Self { config, pool, clock, listener, callbacks, drain } = self;
         let current = Arc::clone(&config.borrow());
         let metrics = metrics::Metrics::new(registry);
         let key = Arc::new(tag::TagKey::new(&current.tag_key).map_err(Error::ReadTagKey)?);
@@ -277,7 +291,7 @@ impl Connector {
         let answers = answers::Answers {
             exchange: Arc::clone(&exchange),
             binds: Arc::clone(&binds),
-            brake,
+            brake: Arc::clone(&brake),
             memory: Arc::clone(&memory),
             key: Arc::clone(&key),
             config: config.clone(),
@@ -296,9 +310,18 @@ impl Connector {
             metrics: metrics.clone(),
         });
         let senders = tokio::spawn(server::serve(listener, limits, service, no_senders.clone()));
+        let callbacks = match callbacks {
+            Some(listener) => {
+                let tls = callback_tls(config.clone(), callback_config(&current).map_err(Error::PrepareTls)?);
+                let router = https::Callbacks::router(Arc::clone(&intake), metrics.clone());
+                Some(tokio::spawn(web::serve(listener, tls, router, no_upstream.clone())))
+            }
+            None => None,
+        };
         let upstream = Arc::new(upstream::Upstream {
             exchange: Arc::clone(&exchange),
             binds,
+            brake,
             last_failure,
             intake,
             config,
@@ -309,7 +332,7 @@ impl Connector {
             reading: TaskTracker::new(),
         });
         let upstream = tokio::spawn(upstream.run(no_upstream.clone()));
-        Ok(Running { exchange, memory, reporter, tasks, senders, upstream, no_senders, no_upstream, drain })
+        Ok(Running { exchange, memory, reporter, tasks, senders, upstream, callbacks, no_senders, no_upstream, drain })
     }
 }
 
@@ -327,6 +350,9 @@ impl Running {
         let _ = timeout(self.drain, landed).await;
         self.no_upstream.cancel();
         let _ = (&mut self.upstream).await;
+        if let Some(callbacks) = self.callbacks.take() {
+            let _ = callbacks.await;
+        }
         self.no_senders.cancel();
         let _ = (&mut self.senders).await;
         self.tasks.shutdown().await;
@@ -354,6 +380,34 @@ async fn heed(
             return std::future::pending().await;
         }
     }
+}
+
+/// What an upstream's callbacks are shown: the certificate that senders are shown too, and nobody is asked for one.
+fn callback_config(config: &ConnectorConfig) -> Result<Arc<rustls::ServerConfig>, pki::Error> {
+    let identity = &config.identity;
+    pki::server_config(&identity.certificate, &identity.key, &[b"h2", b"http/1.1"])
+}
+
+/// Follows the certificate that is shown to callbacks.
+fn callback_tls(
+    mut config: watch::Receiver<Arc<ConnectorConfig>>,
+    first: Arc<rustls::ServerConfig>,
+) -> watch::Receiver<Arc<rustls::ServerConfig>> {
+    let (sender, tls) = watch::channel(first);
+    tokio::spawn(async move {
+        while config.changed().await.is_ok() {
+            let changed = callback_config(&config.borrow_and_update());
+            match changed {
+                Ok(tls) => {
+                    if sender.send(tls).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the certificate shown to callbacks stays as it was"),
+            }
+        }
+    });
+    tls
 }
 
 async fn tick(

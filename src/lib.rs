@@ -22,6 +22,7 @@ pub mod retention;
 pub mod smpp;
 pub mod store;
 pub mod telemetry;
+pub mod web;
 
 // Pure: no tokio, sqlx, axum or role.
 pub mod crd;

@@ -1,6 +1,6 @@
-//! An SMSC for demos and tests: as strict, slow, forgetful or rude as it is told to be.
+//! An upstream for demos and tests, over SMPP or HTTPS: as strict, slow, forgetful or rude as it is told to be.
 //!
-//! `budstikke simulate smsc` runs it alone; tests start [`Smsc`] inside their own process. Built only with the feature
+//! `budstikke simulate smsc` and `budstikke simulate rest` run one alone; tests start [`Smsc`] or [`Rest`] inside their own process. Built only with the feature
 //! `simulate`, which release images lack. Everything it remembers is bounded.
 use std::net::SocketAddr;
 
@@ -9,12 +9,14 @@ use tokio_util::sync::CancellationToken;
 pub use behaviour::{Behaviour, Change, IdFormat, Receipts};
 pub use control::Inbound;
 pub use record::{Stats, Submit};
+pub use rest::{Batch, Call, CallbackStats, Rest, RestOptions, RestStats};
 pub use smsc::{Options, Smsc};
 
 mod behaviour;
 mod control;
 mod outbox;
 mod record;
+mod rest;
 mod smsc;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,8 @@ pub struct Args {
 enum Part {
     /// Play an upstream's SMSC.
     Smsc(Box<Options>),
+    /// Play an upstream's REST API, in the form of Sinch's.
+    Rest(Box<RestOptions>),
 }
 
 /// Why the simulator stopped.
@@ -43,7 +47,7 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
-    /// The certificate or its key cannot be used.
+    /// A certificate or its key cannot be used.
     #[error("the certificate or its key: {0}")]
     Certificate(String),
     /// The signals of the system cannot be had.
@@ -56,17 +60,30 @@ pub enum Error {
 /// # Errors
 /// See [`Error`].
 pub async fn run(args: Args) -> Result<(), Error> {
-    let Part::Smsc(options) = args.part;
-    let smsc = Smsc::start(*options).await?;
-    tracing::info!(smpp = %smsc.address(), control = ?smsc.control_address(), "SMSC is up");
+    match args.part {
+        Part::Smsc(options) => {
+            let smsc = Smsc::start(*options).await?;
+            tracing::info!(smpp = %smsc.address(), control = ?smsc.control_address(), "SMSC is up");
+            told_to_stop().await?;
+            smsc.stop().await;
+        }
+        Part::Rest(options) => {
+            let rest = Rest::start(*options).await?;
+            tracing::info!(https = %rest.address(), control = ?rest.control_address(), "REST API is up");
+            told_to_stop().await?;
+            rest.stop().await;
+        }
+    }
+    Ok(())
+}
+
+async fn told_to_stop() -> Result<(), Error> {
     let mut terminate =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(Error::Signal)?;
     tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Error::Signal)?,
-        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Error::Signal),
+        _ = terminate.recv() => Ok(()),
     }
-    smsc.stop().await;
-    Ok(())
 }
 
 /// Tells everything to stop when the last one who could is gone.

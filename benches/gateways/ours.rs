@@ -162,6 +162,7 @@ impl Ours {
             reconnect_min_millis: 100,
             reconnect_max_millis: 1_000,
             id_format: IdFormat::Same,
+            https: None,
         };
         files.extend([
             (names::CONFIG, json(serde_json::to_value(settings).expect("settings"))),

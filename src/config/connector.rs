@@ -21,10 +21,12 @@ pub struct ConnectorConfig {
     pub database_ca: PathBuf,
     /// Key of the check of a receipt's destination, base64 of 32 bytes.
     pub tag_key: Secret,
-    /// The upstream's user name.
+    /// Who we are at the upstream: a user name, or over HTTPS the service plan.
     pub system_id: Secret,
-    /// The upstream's password.
+    /// The upstream's password, or over HTTPS its token.
     pub password: Secret,
+    /// Over HTTPS: what the upstream signs its callbacks with. Without it none is believed.
+    pub callback_secret: Option<Secret>,
     /// The authority of the upstream's certificate, PEM; `None`: the public ones.
     pub upstream_ca: Option<String>,
     /// The certificate shown to senders.
@@ -77,6 +79,20 @@ pub struct Settings {
     pub reconnect_max_millis: u64,
     /// How the upstream writes message ids.
     pub id_format: IdFormat,
+    /// The upstream speaks HTTPS, and not SMPP. Then `tls_name` is always there.
+    #[serde(default)]
+    pub https: Option<Https>,
+}
+
+/// What an upstream over HTTPS needs beside host, port and TLS. Each bind is one connection then, and the window the most
+/// messages that it takes at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Https {
+    /// The path of its address, without a slash at the end: `/xms/v1`. The service plan follows.
+    pub path: String,
+    /// Callbacks arrive at `/callbacks/` and this.
+    pub callback_path: String,
 }
 
 impl Settings {
@@ -157,6 +173,8 @@ impl Load for ConnectorConfig {
             tag_key: files::secret(dir, names::TAG_KEY)?,
             system_id: files::secret(dir, names::SYSTEM_ID)?,
             password: files::secret(dir, names::PASSWORD)?,
+            callback_secret: files::optional(dir, names::CALLBACK_SECRET)?
+                .map(|text| Secret::new(text.trim_end_matches(['\r', '\n']))),
             upstream_ca: files::optional(dir, names::UPSTREAM_CA)?,
             identity: files::identity(dir)?,
         })

@@ -18,10 +18,12 @@ pub mod names {
     pub const QUEUE_KEYS: &str = "queue-keys.json";
     /// Key of the connector's check of a receipt's destination, base64 of 32 bytes.
     pub const TAG_KEY: &str = "tag-key";
-    /// The upstream's user name.
+    /// The upstream's user name, or over HTTPS the service plan.
     pub const SYSTEM_ID: &str = "system-id";
-    /// The upstream's password.
+    /// The upstream's password, or over HTTPS its token.
     pub const PASSWORD: &str = "password";
+    /// What an upstream over HTTPS signs its callbacks with; absent: it makes none that is believed.
+    pub const CALLBACK_SECRET: &str = "callback-secret";
     /// The authority that the upstream's certificate must come from, PEM; absent: the public ones.
     pub const UPSTREAM_CA: &str = "upstream-ca.crt";
     /// The pod's own certificate, PEM.

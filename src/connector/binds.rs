@@ -7,7 +7,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::smpp::session::{Session, Slot};
+use super::line::{Line, Place};
 
 /// How long a part waits for the bind that took the part before it, while others have room.
 const LOYALTY: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ pub(super) type BindNumber = u16;
 /// that broke) cost a moment and nothing else.
 const ABSENCE: Duration = Duration::from_secs(2);
 
-/// Sessions that take submits.
+/// Lines that take submits.
 #[derive(Debug, Default)]
 pub(super) struct Binds {
     state: Mutex<State>,
@@ -28,7 +28,7 @@ pub(super) struct Binds {
 
 #[derive(Debug, Default)]
 struct State {
-    sessions: Vec<(BindNumber, Session)>,
+    lines: Vec<(BindNumber, Line)>,
     /// Since when there has been none; `None` while there is one, and before the first.
     none_since: Option<Instant>,
 }
@@ -39,9 +39,9 @@ impl Binds {
     }
 
     /// A bind takes submits from now on.
-    pub(super) fn add(&self, number: BindNumber, session: Session) {
+    pub(super) fn add(&self, number: BindNumber, line: Line) {
         let mut state = self.state();
-        state.sessions.push((number, session));
+        state.lines.push((number, line));
         state.none_since = None;
         drop(state);
         self.changed.notify_waiters();
@@ -50,8 +50,8 @@ impl Binds {
     /// A bind takes no more submits.
     pub(super) fn remove(&self, number: BindNumber) {
         let mut state = self.state();
-        state.sessions.retain(|(bind, _)| *bind != number);
-        if state.sessions.is_empty() {
+        state.lines.retain(|(bind, _)| *bind != number);
+        if state.lines.is_empty() {
             state.none_since.get_or_insert_with(Instant::now);
         }
         drop(state);
@@ -60,7 +60,7 @@ impl Binds {
 
     /// How many take submits.
     pub(super) fn count(&self) -> usize {
-        self.state().sessions.len()
+        self.state().lines.len()
     }
 
     /// Whether there is a bind, or was one a moment ago.
@@ -71,39 +71,36 @@ impl Binds {
     /// `None`: there is a bind. Else when to give up waiting for one.
     fn absent_until(&self) -> Option<Instant> {
         let state = self.state();
-        state.sessions.is_empty().then(|| state.none_since.map_or_else(Instant::now, |since| since + ABSENCE))
+        state.lines.is_empty().then(|| state.none_since.map_or_else(Instant::now, |since| since + ABSENCE))
     }
 
     /// Waits for a place: on `preferred` if that bind stands and soon has one, else where most are free. `None` when
     /// there has been no bind for [`ABSENCE`].
-    pub(super) async fn place(&self, preferred: Option<BindNumber>) -> Option<(BindNumber, Slot)> {
-        let loyal =
-            preferred.and_then(|number| self.state().sessions.iter().find(|(bind, _)| *bind == number).cloned());
-        if let Some((number, session)) = loyal
-            && let Ok(Ok(slot)) = timeout(LOYALTY, session.reserve()).await
+    pub(super) async fn place(&self, preferred: Option<BindNumber>) -> Option<(BindNumber, Place)> {
+        let loyal = preferred.and_then(|number| self.state().lines.iter().find(|(bind, _)| *bind == number).cloned());
+        if let Some((number, line)) = loyal
+            && let Ok(Some(place)) = timeout(LOYALTY, line.reserve()).await
         {
-            return Some((number, slot));
+            return Some((number, place));
         }
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let mut sessions = self.state().sessions.clone();
+            let mut lines = self.state().lines.clone();
             if let Some(until) = self.absent_until() {
                 timeout_at(until, changed).await.ok()?;
                 continue;
             }
-            sessions.sort_by_key(|(_, session)| std::cmp::Reverse(session.free()));
-            if let Some(found) = sessions.iter().find_map(|(number, session)| Some((*number, session.try_reserve()?))) {
+            lines.sort_by_key(|(_, line)| std::cmp::Reverse(line.free()));
+            if let Some(found) = lines.iter().find_map(|(number, line)| Some((*number, line.try_reserve()?))) {
                 return Some(found);
             }
-            let mut waiting: FuturesUnordered<_> = sessions
-                .iter()
-                .map(async |(number, session)| session.reserve().await.map(|slot| (*number, slot)))
-                .collect();
+            let mut waiting: FuturesUnordered<_> =
+                lines.iter().map(async |(number, line)| line.reserve().await.map(|place| (*number, place))).collect();
             tokio::select! {
                 () = changed => {}
-                Some(Ok(found)) = waiting.next() => return Some(found),
+                Some(Some(found)) = waiting.next() => return Some(found),
             }
         }
     }

@@ -45,6 +45,13 @@ impl Brake {
         self.state().pull(Instant::now());
     }
 
+    /// The upstream throttled, and named the time that nothing is to come for: at least so long.
+    pub(super) fn hold(&self, least: Duration) {
+        let (mut state, now) = (self.state(), Instant::now());
+        state.pull(now);
+        state.until = state.until.max(Some(now + least));
+    }
+
     /// The upstream took a submit.
     pub(super) fn ease(&self) {
         self.state().ease(Instant::now());
@@ -63,6 +70,17 @@ impl Brake {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_the_upstream_names_is_waited_for() {
+        let brake = Brake::default();
+        let begin = Instant::now();
+        brake.hold(Duration::from_millis(400));
+        brake.pull();
+        brake.hold(Duration::from_millis(100));
+        brake.released().await;
+        assert!(begin.elapsed() >= Duration::from_millis(400), "{:?}", begin.elapsed());
+    }
 
     #[test]
     fn each_pull_holds_longer_and_a_success_shortens() {

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusmpp::CommandStatus;
-use rusmpp::pdus::SubmitSm;
-use rusmpp::values::{Npi, Ton};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -15,9 +13,9 @@ use super::binds::{BindNumber, Binds};
 use super::brake::Brake;
 use super::exchange::{Exchange, Job};
 use super::metrics::Metrics;
-use crate::config::connector::{Addressing, ConnectorConfig, Settings};
+use crate::config::connector::{ConnectorConfig, Settings};
 use crate::smpp::pacing::{Pacer, Rate};
-use crate::smpp::vendor::{self, MessagePart, NOT_WRITTEN};
+use crate::smpp::vendor::{MessagePart, NOT_WRITTEN};
 
 /// How long a submit may wait here before its sender has it back; far above what credit lets wait, far below the sender's
 /// own time-out.
@@ -60,43 +58,37 @@ impl Dispatch {
             self.brake.released().await;
             self.binds.place(part.and_then(|part| parts.bind_of(part))).await
         };
-        let place = timeout_at(deadline, ready).await.ok().flatten();
-        if place.is_some() {
+        let Some((bind, place)) = timeout_at(deadline, ready).await.ok().flatten() else {
+            return self.refuse(held, NOT_WRITTEN);
+        };
+        let written = match place.write(&job.submit, &settings.addressing) {
+            Ok(written) => written,
+            Err(status) => return self.refuse(held, status),
+        };
+        let weight = written.parts();
+        for _ in 0..weight {
             pacer.take().await;
         }
         // Much may have changed while it waited.
-        let refusal = match &place {
-            None => Some(NOT_WRITTEN),
-            Some(_) => self.exchange.judge(seat),
-        };
+        if let Some(status) = self.exchange.judge(seat) {
+            return self.refuse(held, status);
+        }
         let Some(job) = held.0.take() else { return };
-        let (Some((bind, slot)), None) = (place, refusal) else {
-            let status = refusal.unwrap_or(NOT_WRITTEN);
-            self.metrics.submit(status);
-            return job.reply.refuse(status);
-        };
         if let Some(part) = part {
             parts.sent(part, bind);
         }
-        let mut submit = job.submit.clone();
-        vendor::strip(&mut submit);
-        address(&mut submit, &settings.addressing);
-        let pending = slot.send(submit);
-        pacer.writing(pending.written_at());
+        let pending = place.send(written, seat);
+        pacer.writing(&pending.written_at(), weight);
         // Bounded by the windows; its reader does nothing that takes long.
         let _ = self.flights.send(Flight { job, pending, written: Instant::now() }).await;
     }
-}
 
-/// Writes types and plans of addresses as the upstream wants them. A sender of letters has a type of its own everywhere.
-fn address(submit: &mut SubmitSm, addressing: &Addressing) {
-    let Addressing { source_ton, source_npi, destination_ton, destination_npi } = *addressing;
-    if submit.source_addr_ton != Ton::Alphanumeric {
-        submit.source_addr_ton = source_ton.map_or(submit.source_addr_ton, Ton::from);
-        submit.source_addr_npi = source_npi.map_or(submit.source_addr_npi, Npi::from);
+    fn refuse(&self, mut held: Held, status: CommandStatus) {
+        if let Some(job) = held.0.take() {
+            self.metrics.submit(status);
+            job.reply.refuse(status);
+        }
     }
-    submit.dest_addr_ton = destination_ton.map_or(submit.dest_addr_ton, Ton::from);
-    submit.dest_addr_npi = destination_npi.map_or(submit.dest_addr_npi, Npi::from);
 }
 
 struct Held(Option<Job>);
@@ -171,24 +163,6 @@ mod tests {
         assert!(parts.binds.is_empty());
         parts.sent(MessagePart { message: Uuid::from_u128(2), part: 1, parts: 1 }, 1);
         assert!(parts.binds.is_empty(), "single ones are not remembered");
-    }
-
-    #[test]
-    fn addresses_are_typed_as_the_upstream_wants_but_for_names() {
-        let addressing = Addressing { source_ton: Some(3), destination_npi: Some(8), ..Addressing::default() };
-        let typed = |ton| {
-            let mut submit = SubmitSm::builder().source_addr_ton(ton).dest_addr_ton(Ton::International).build();
-            address(&mut submit, &addressing);
-            [
-                u8::from(submit.source_addr_ton),
-                submit.source_addr_npi.into(),
-                submit.dest_addr_ton.into(),
-                submit.dest_addr_npi.into(),
-            ]
-        };
-        let plan = u8::from(SubmitSm::default().source_addr_npi);
-        assert_eq!(typed(Ton::International), [3, plan, 1, 8]);
-        assert_eq!(typed(Ton::Alphanumeric), [5, plan, 1, 8]);
     }
 
     #[test]

@@ -85,11 +85,18 @@ impl Inbox {
         self.numbers.store(numbers.into());
     }
 
-    /// Stores one SMS. When this returns without an error it is safe.
+    /// Stores one SMS, received at `now`. When this returns without an error it is safe. The same id again, received at
+    /// the same time, changes nothing.
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) async fn take(&self, delivery: &Delivery<'_>, key: &TagKey, now: Timestamp) -> Result<(), Error> {
+    pub(super) async fn take(
+        &self,
+        delivery: &Delivery<'_>,
+        key: &TagKey,
+        id: MessageId,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let (segment, octets) =
             if delivery.has_header { split_header(delivery.content) } else { (None, delivery.content) };
         let segment = segment.or_else(|| sar(delivery.tlvs));
@@ -105,7 +112,7 @@ impl Inbox {
             segment,
         };
         let bytes = content::to_bytes(&inbound).map_err(Error::Write)?;
-        let id = MessageId::new(now).0;
+        let MessageId(id) = id;
         let sealed = public.seal(id, Field::Inbound, bytes.reveal()).map_err(Error::Seal)?;
         let (day, key_name) = (copenhagen_day(now), public.name().to_owned());
         let row = SealedInbound { tenant, id, day, received_at: now, key_name, sealed };

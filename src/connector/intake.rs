@@ -2,18 +2,19 @@
 //! not before; what could not be stored is refused for the moment, so that the upstream tries again.
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rusmpp::CommandStatus;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::delivery::{Delivery, Kind};
-use super::inbound::Inbox;
+use super::inbound::{self, Inbox};
 use super::metrics::{Metrics, ReceiptPath};
 use super::receipt;
 use super::receipts::Receipts;
 use super::tag::TagKey;
 use crate::config::connector::ConnectorConfig;
-use crate::domain::Clock;
+use crate::domain::{Clock, MessageId};
 use crate::smpp::session::{Event, Incoming, Request};
 
 /// See the module.
@@ -69,16 +70,28 @@ impl Intake {
     }
 
     async fn message(&self, delivery: &Delivery<'_>) -> Option<CommandStatus> {
-        match self.inbox.take(delivery, &self.key, self.clock.now()).await {
-            Ok(()) => {
-                self.metrics.inbound("stored");
-                None
-            }
+        let now = self.clock.now();
+        self.take_message(delivery, MessageId::new(now), now).await.err().map(|error| error.status())
+    }
+
+    /// Stores an SMS from a handset under this id. When this returns without an error it is safe.
+    ///
+    /// # Errors
+    /// When it was not stored.
+    pub(super) async fn take_message(
+        &self,
+        delivery: &Delivery<'_>,
+        id: MessageId,
+        received_at: Timestamp,
+    ) -> Result<(), inbound::Error> {
+        let taken = self.inbox.take(delivery, &self.key, id, received_at).await;
+        match &taken {
+            Ok(()) => self.metrics.inbound("stored"),
             Err(error) => {
                 tracing::warn!(%error, "an inbound SMS was not taken");
                 self.metrics.inbound(error.word());
-                Some(error.status())
             }
         }
+        taken
     }
 }

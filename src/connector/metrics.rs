@@ -64,6 +64,7 @@ pub(super) struct Metrics {
     receipts: Family<Labels, Counter>,
     parked: Family<Labels, Counter>,
     inbound: Family<Labels, Counter>,
+    callbacks: Family<Labels, Counter>,
     binds: Gauge,
     binds_wanted: Gauge,
     binds_lost: Counter,
@@ -89,6 +90,7 @@ impl Metrics {
             receipts: Family::default(),
             parked: Family::default(),
             inbound: Family::default(),
+            callbacks: Family::default(),
             binds: Gauge::default(),
             binds_wanted: Gauge::default(),
             binds_lost: Counter::default(),
@@ -113,6 +115,7 @@ impl Metrics {
         registry.register("receipts", "Receipts by where they went", metrics.receipts.clone());
         registry.register("parked_receipts", "Parked receipts tried again, by outcome", metrics.parked.clone());
         registry.register("inbound", "SMS from handsets by what became of them", metrics.inbound.clone());
+        registry.register("callbacks", "Callbacks of an upstream over HTTPS, by outcome", metrics.callbacks.clone());
         registry.register("binds", "Binds that take submits", metrics.binds.clone());
         registry.register("binds_wanted", "Binds that there should be", metrics.binds_wanted.clone());
         registry.register("binds_lost", "Binds that ended unasked", metrics.binds_lost.clone());
@@ -166,6 +169,11 @@ impl Metrics {
     /// An SMS from a handset was stored or not.
     pub(super) fn inbound(&self, result: &'static str) {
         self.inbound.get_or_create(&Labels { result }).inc();
+    }
+
+    /// A callback of an upstream over HTTPS was answered.
+    pub(super) fn callback(&self, result: &'static str) {
+        self.callbacks.get_or_create(&Labels { result }).inc();
     }
 
     /// A bind ended unasked.

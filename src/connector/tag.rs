@@ -56,6 +56,15 @@ impl TagKey {
         BASE64_URL_SAFE_NO_PAD.encode(digest.as_ref().get(..ID_OCTETS).unwrap_or_default())
     }
 
+    /// What an upstream's id of an SMS from a handset becomes, where the same one must have the same id here each time.
+    pub(super) fn name(&self, id: &str) -> [u8; 10] {
+        let mut context = hmac::Context::with_key(&self.0);
+        // No address begins like this.
+        context.update(b"\0inbound\0");
+        context.update(id.as_bytes());
+        context.sign().as_ref().first_chunk().copied().unwrap_or_default()
+    }
+
     /// The check of an address as it stands in a PDU. `+`, a leading `00`, blanks and case make no difference.
     pub(super) fn tag(&self, address: &str) -> DestinationTag {
         let mut plain: String = address.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
@@ -92,6 +101,13 @@ mod tests {
         assert_ne!(hash, key(1).id("12346"));
         assert_ne!(hash, key(2).id("12345"));
         assert_eq!(key(1).id(""), "", "an upstream that gave none");
+    }
+
+    #[test]
+    fn an_inbound_id_has_a_name_of_its_own() {
+        assert_eq!(key(1).name("12345"), key(1).name("12345"));
+        assert_ne!(key(1).name("12345"), key(1).name("12346"));
+        assert_ne!(key(1).name("12345"), key(2).name("12345"));
     }
 
     #[test]

@@ -14,11 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::binds::{BindNumber, Binds};
+use super::brake::Brake;
 use super::exchange::Exchange;
+use super::https;
 use super::intake::Intake;
+use super::line::{Ended, Line};
 use super::metrics::Metrics;
 use super::report::LastFailure;
-use crate::config::connector::{Addressing, Bind, ConnectorConfig, IdFormat, Settings};
+use crate::config::connector::{Addressing, Bind, ConnectorConfig, Https, IdFormat, Settings};
 use crate::domain::RouteId;
 use crate::pki;
 use crate::smpp::backoff::Backoff;
@@ -46,6 +49,9 @@ enum Error {
     /// The bind.
     #[error(transparent)]
     Bind(BindError),
+    /// The connection to an upstream over HTTPS.
+    #[error(transparent)]
+    Https(https::Error),
 }
 
 impl Error {
@@ -56,6 +62,7 @@ impl Error {
             Self::Connect(ConnectError::Connect(_) | ConnectError::TimedOut(_)) => Failure::Connect,
             Self::Bind(BindError::Refused(status)) => Failure::Refused(u32::from(*status)),
             Self::Bind(BindError::Handshake(_)) => Failure::Lost,
+            Self::Https(error) => error.failure(),
         }
     }
 }
@@ -65,6 +72,7 @@ impl Error {
 pub(super) struct Upstream {
     pub(super) exchange: Arc<Exchange>,
     pub(super) binds: Arc<Binds>,
+    pub(super) brake: Arc<Brake>,
     pub(super) last_failure: Arc<LastFailure>,
     pub(super) intake: Arc<Intake>,
     pub(super) config: watch::Receiver<Arc<ConnectorConfig>>,
@@ -79,9 +87,17 @@ pub(super) struct Upstream {
     pub(super) reading: TaskTracker,
 }
 
+/// What a bind consists of: what takes submits, and what brings something. Not all do both.
+struct Opened {
+    lines: Vec<Line>,
+    /// Of the lines, the one that takes submits.
+    submits: Option<Line>,
+    incoming: Vec<Incoming>,
+}
+
 /// Why a bind ended.
 enum Over {
-    Lost,
+    Lost(Failure),
     Stopped,
     /// It is to be made anew, and it is its turn.
     Outdated(OwnedMutexGuard<()>),
@@ -125,19 +141,19 @@ impl Upstream {
         loop {
             let current = Arc::clone(&config.borrow_and_update());
             let opened = tokio::select! {
-                opened = open(&current) => opened,
+                opened = self.open(&current) => opened,
                 () = stop.cancelled() => return,
             };
             match opened {
-                Ok(sessions) => {
+                Ok(opened) => {
                     tracing::info!(bind = number, "bound to the upstream");
                     drop(turn.take());
                     let since = Instant::now();
-                    match self.serve(number, sessions, &current, &mut config, &stop).await {
+                    match self.serve(number, opened, &current, &mut config, &stop).await {
                         Over::Stopped => return,
-                        Over::Lost => {
+                        Over::Lost(failure) => {
                             self.metrics.bind_lost();
-                            self.last_failure.set(Failure::Lost);
+                            self.last_failure.set(failure);
                         }
                         Over::Outdated(guard) => {
                             turn = Some(guard);
@@ -166,32 +182,31 @@ impl Upstream {
     async fn serve(
         &self,
         number: BindNumber,
-        sessions: Vec<(Session, Incoming)>,
+        opened: Opened,
         current: &ConnectorConfig,
         config: &mut watch::Receiver<Arc<ConnectorConfig>>,
         stop: &CancellationToken,
     ) -> Over {
-        let mut bound = Vec::new();
-        for (session, incoming) in sessions {
+        let Opened { lines, submits, incoming } = opened;
+        for incoming in incoming {
             // Outlives a lost bind: what it brought is still stored.
             self.reading.spawn(Arc::clone(&self.intake).run(incoming));
-            bound.push(session);
         }
-        let submits = bound.iter().find(|session| session.kind() != BindKind::Receiver).cloned();
-        self.change(|binds| submits.into_iter().for_each(|session| binds.add(number, session)));
+        self.change(|binds| submits.into_iter().for_each(|line| binds.add(number, line)));
         let over = tokio::select! {
-            (reason, ..) = select_all(bound.iter().map(|session| Box::pin(session.closed()))) => {
-                tracing::warn!(bind = number, %reason, "the bind to the upstream is over");
-                Over::Lost
+            (Ended { failure, reason }, ..) = select_all(lines.iter().map(|line| Box::pin(line.over()))) => {
+                let reason = reason.map(tracing::field::display);
+                tracing::warn!(bind = number, ?failure, reason, "the bind to the upstream is over");
+                Over::Lost(failure)
             }
             guard = self.outdated(current, config) => Over::Outdated(guard),
             () = stop.cancelled() => Over::Stopped,
         };
         self.change(|binds| binds.remove(number));
         // Closed for certain before anything else is opened in its place.
-        join_all(bound.iter().map(async |session| {
-            session.unbind(self.drain).await;
-            session.closed().await
+        join_all(lines.iter().map(async |line| {
+            line.end(self.drain).await;
+            line.over().await
         }))
         .await;
         over
@@ -213,6 +228,20 @@ impl Upstream {
             }
             changed(config).await;
         }
+    }
+
+    async fn open(&self, config: &ConnectorConfig) -> Result<Opened, Error> {
+        if let Some(settings) = &config.settings.https {
+            let (exchange, brake, clock) = (&self.exchange, &self.brake, &self.intake.clock);
+            let line = https::open(config, settings, exchange, brake, clock).await.map_err(Error::Https)?;
+            let line = Line::Https(line);
+            // What it brings arrives by callbacks.
+            return Ok(Opened { submits: Some(line.clone()), lines: vec![line], incoming: Vec::new() });
+        }
+        let (sessions, incoming): (Vec<_>, _) = open(config).await?.into_iter().unzip();
+        let submits = sessions.iter().find(|session| session.kind() != BindKind::Receiver).cloned();
+        let lines = sessions.into_iter().map(Line::Smpp).collect();
+        Ok(Opened { submits: submits.map(Line::Smpp), lines, incoming })
     }
 
     fn change(&self, change: impl FnOnce(&Binds)) {
@@ -249,6 +278,7 @@ fn makes_other_bind(one: &ConnectorConfig, other: &ConnectorConfig) -> bool {
         addressing: Addressing::default(),
         reconnect_min_millis: 0,
         reconnect_max_millis: 0,
+        https: config.settings.https.clone().map(|https| Https { callback_path: String::new(), ..https }),
         ..config.settings.clone()
     };
     of_bind(one) != of_bind(other)

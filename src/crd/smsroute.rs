@@ -70,7 +70,7 @@ pub struct SmsRouteSpec {
     /// Parts a second over all binds, 1 to 10000: the route never submits more (K3).
     #[schemars(range(min = 1, max = 10_000))]
     pub rate_per_second: u32,
-    /// Submits without an answer on one bind, 1 to 1000. Default 10.
+    /// Submits without an answer on one bind, 1 to 1000. Over HTTPS as many messages share one call at most. Default 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub window_per_bind: Option<u16>,

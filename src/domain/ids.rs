@@ -78,6 +78,13 @@ impl MessageId {
         Self(Uuid::new_v7(uuid::Timestamp::from_unix_time(millis / 1000, nanos, u128::from(nth), u16::BITS as u8)))
     }
 
+    /// The id of something that is told more than once: the same `at` and name give the same id.
+    #[must_use]
+    pub fn named(at: Timestamp, name: [u8; 10]) -> Self {
+        let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &name).into_uuid())
+    }
+
     /// The lower bound of all ids made at `at` or later; no message has it.
     #[must_use]
     pub fn lowest(at: Timestamp) -> Self {
@@ -100,5 +107,8 @@ mod tests {
             assert!(*id < MessageId::lowest(at + jiff::SignedDuration::from_millis(1)));
         }
         assert_ne!(MessageId::nth(at, 7), MessageId::nth(at, 7));
+        let named = MessageId::named(at, [7; 10]);
+        assert_eq!((named, named.at()), (MessageId::named(at, [7; 10]), Some(at)));
+        assert_ne!(named, MessageId::named(at, [8; 10]));
     }
 }

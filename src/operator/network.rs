@@ -8,6 +8,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// SMPP between senders and connectors.
 pub(super) const SMPP_PORT: u16 = 2775;
+/// Where connectors hear the callbacks of upstreams over HTTPS.
+pub(super) const CALLBACK_PORT: u16 = 8443;
 /// Health end-points and metrics.
 const HEALTH_PORT: u16 = 8080;
 
@@ -18,7 +20,7 @@ pub(super) fn policy(
     ingress: Vec<NetworkPolicyIngressRule>,
     egress: Vec<NetworkPolicyEgressRule>,
 ) -> NetworkPolicy {
-    let health = NetworkPolicyIngressRule { ports: Some(vec![tcp(HEALTH_PORT)]), from: None };
+    let health = from_anywhere(HEALTH_PORT);
     // 5353 where the pods of the DNS listen there, since policies look at what a Service's address was translated to.
     let names = [53, 5353].into_iter().flat_map(|number| [port(number, "UDP"), tcp(number)]).collect();
     let names = NetworkPolicyEgressRule { ports: Some(names), to: None };
@@ -41,6 +43,11 @@ pub(super) fn to_port(number: u16) -> NetworkPolicyEgressRule {
 /// To one connector.
 pub(super) fn to_pods(number: u16, pods: LabelSelector) -> NetworkPolicyEgressRule {
     NetworkPolicyEgressRule { ports: Some(vec![tcp(number)]), to: Some(vec![peer(pods)]) }
+}
+
+/// From anywhere: what comes in through a cluster's Ingress has no label to name it by.
+pub(super) fn from_anywhere(number: u16) -> NetworkPolicyIngressRule {
+    NetworkPolicyIngressRule { ports: Some(vec![tcp(number)]), from: None }
 }
 
 /// From the senders of this namespace.

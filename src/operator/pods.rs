@@ -30,8 +30,8 @@ pub(super) struct Pods<'a> {
     pub(super) owner: (&'a str, &'a str),
     pub(super) replicas: i32,
     pub(super) resources: ResourceRequirements,
-    /// Port of its own, beside that of the health end-points.
-    pub(super) port: Option<(&'static str, i32)>,
+    /// Ports of its own, beside that of the health end-points.
+    pub(super) ports: Vec<(&'static str, i32)>,
     /// Pods that may be there beyond `replicas` during a rollout. With none, all old ones have ended before a new one
     /// starts: a rolling update counts those that are about to end as gone already.
     pub(super) surge: i32,
@@ -125,7 +125,7 @@ impl Pods<'_> {
 
     fn container(&self, workloads: &Workloads) -> Container {
         let mut ports = vec![port("health", 8080)];
-        ports.extend(self.port.map(|(name, number)| port(name, number)));
+        ports.extend(self.ports.iter().map(|(name, number)| port(name, *number)));
         let mut environment = vec![env("BUDSTIKKE_LOG", &workloads.log), env("BUDSTIKKE_CONFIG_DIR", CONFIG_DIR)];
         environment.extend(self.env.iter().cloned());
         Container {

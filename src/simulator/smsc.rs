@@ -1,7 +1,7 @@
 //! The SMSC itself: binds, submits, receipts.
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -197,6 +197,11 @@ impl Smsc {
 
 fn tls(options: &Options) -> Result<Option<Arc<rustls::ServerConfig>>, Error> {
     let (Some(certificate), Some(key)) = (&options.tls_certificate, &options.tls_key) else { return Ok(None) };
+    server_tls(certificate, key).map(Some)
+}
+
+/// TLS with this certificate chain and key (PEM).
+pub(super) fn server_tls(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, Error> {
     let unfit = |error: &dyn std::fmt::Display| Error::Certificate(error.to_string());
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
     let chain = chain.map_err(|error| unfit(&error))?;
@@ -205,7 +210,7 @@ fn tls(options: &Options) -> Result<Option<Arc<rustls::ServerConfig>>, Error> {
     rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map(|config| Some(Arc::new(config)))
+        .map(Arc::new)
         .map_err(|error| unfit(&error))
 }
 

@@ -118,10 +118,10 @@ impl Pacer {
         true
     }
 
-    /// The one that was taken last is being written.
-    pub fn writing(&mut self, written: WrittenAt) {
-        if let Some(last) = self.sent.back_mut() {
-            last.written = Some(written);
+    /// The `count` that were taken last are being written, as one.
+    pub fn writing(&mut self, written: &WrittenAt, count: usize) {
+        for last in self.sent.iter_mut().rev().take(count) {
+            last.written = Some(written.clone());
         }
     }
 
@@ -194,7 +194,7 @@ mod tests {
             while now < begin + Duration::from_secs(20) {
                 if pacer.try_take(now) {
                     let written = WrittenAt::default();
-                    pacer.writing(written.clone());
+                    pacer.writing(&written, 1);
                     // Nothing else runs meanwhile: so the next leave comes after it.
                     now += late.next().unwrap_or_default();
                     written.set(now);
@@ -213,11 +213,29 @@ mod tests {
         let mut pacer = Pacer::new(Rate::per_second(1.0));
         assert!(pacer.try_take(begin));
         let written = WrittenAt::default();
-        pacer.writing(written.clone());
+        pacer.writing(&written, 1);
         let later = begin + Duration::from_secs(10);
         assert!(!pacer.try_take(later), "it is being written");
         drop(written);
         assert!(pacer.try_take(later), "the session is gone, and the request with it");
+    }
+
+    #[test]
+    fn what_is_written_as_one_counts_as_many_from_that_moment() {
+        let begin = Instant::now();
+        let mut pacer = Pacer::new(Rate::per_second(10.0));
+        let mut now = begin;
+        for _ in 0..10 {
+            now = pacer.next().map_or(now, |next| next.max(now));
+            assert!(pacer.try_take(now));
+        }
+        let written = WrittenAt::default();
+        pacer.writing(&written, 10);
+        let at = begin + Duration::from_secs(5);
+        assert!(!pacer.try_take(at));
+        written.set(at);
+        assert!(!pacer.try_take(at + Duration::from_millis(999)), "all ten went at once");
+        assert!(pacer.try_take(at + Duration::from_secs(1)));
     }
 
     #[test]

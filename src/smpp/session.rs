@@ -314,7 +314,8 @@ impl Slot {
 pub struct WrittenAt(Arc<OnceLock<Instant>>);
 
 impl WrittenAt {
-    pub(super) fn set(&self, at: Instant) {
+    /// Notes the moment; only the first counts.
+    pub fn set(&self, at: Instant) {
         let _ = self.0.set(at);
     }
 
@@ -344,6 +345,35 @@ impl Pending {
     #[must_use]
     pub fn written_at(&self) -> WrittenAt {
         self.written.clone()
+    }
+}
+
+/// Settles a [`Pending`] where no session does: for who brings requests to a peer by another protocol. Dropped, it says that
+/// the fate is unknown.
+#[derive(Debug)]
+#[must_use = "dropped, it says that the request's fate is unknown"]
+pub struct Promise {
+    settle: oneshot::Sender<Outcome>,
+    written: WrittenAt,
+}
+
+impl Promise {
+    /// A request under way, and who is to settle it.
+    pub fn new() -> (Self, Pending) {
+        let (settle, outcome) = oneshot::channel();
+        let written = WrittenAt::default();
+        (Self { settle, written: written.clone() }, Pending { outcome, written })
+    }
+
+    /// Where to note when it was handed to the transport.
+    #[must_use]
+    pub fn written_at(&self) -> WrittenAt {
+        self.written.clone()
+    }
+
+    /// Says what became of it.
+    pub fn settle(self, outcome: Outcome) {
+        let _ = self.settle.send(outcome);
     }
 }
 

@@ -24,7 +24,7 @@ pub enum Failure {
     Connect,
     /// There was no agreement on TLS.
     Tls,
-    /// The upstream refused the bind with this SMPP status.
+    /// The upstream refused the bind with this SMPP status, or over HTTPS answered with this status.
     Refused(u32),
     /// The connection ended.
     Lost,

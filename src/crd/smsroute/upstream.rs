@@ -169,12 +169,13 @@ pub struct HttpsUpstream {
         "self.matches('^[A-Za-z0-9_-]+$')", "write the service plan id as the upstream shows it: letters, digits, - and _"
     ))]
     pub service_plan_id: String,
-    /// A Secret with `token`, and with `callbackSecret` where the upstream signs its callbacks.
+    /// A Secret with `token`, and with `callbackSecret` (12 characters or more), by which the upstream signs its callbacks;
+    /// without receipts and inbound SMS there are none, and it may be left out.
     pub credentials_ref: Reference,
     /// A Secret whose `ca.crt` holds the authorities to trust. Default: the public ones (D8).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<Reference>,
-    /// The path part under which callbacks of this route arrive. Default: the route's name.
+    /// Callbacks arrive at port 8443 of the Service `connector-<route>`, at `/callbacks/` and this. Default: the route's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_path: Option<Name>,
 }

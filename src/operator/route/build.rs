@@ -10,10 +10,11 @@ use kube::{Resource as _, ResourceExt as _};
 use super::super::context::Workloads;
 use super::super::labels;
 use super::super::material::Data;
-use super::super::network::{self, SMPP_PORT};
+use super::super::network::{self, CALLBACK_PORT, SMPP_PORT};
 use super::super::pods::{self, Pods};
-use crate::config::connector::{Addressing, Bind, IdFormat, Settings};
-use crate::crd::smsroute::{self, BindMode, Npi, ReceiptIdFormat, SmppUpstream, TlsMode, Ton, Upstream};
+use crate::config::connector::{Addressing, Bind, Https, IdFormat, Settings};
+use crate::crd::smsroute::{self, BindMode, HttpsUpstream, Npi, ReceiptIdFormat, SmppUpstream, TlsMode, Ton, Upstream};
+use crate::crd::values::HttpsUrl;
 use crate::crd::{SmsRoute, SmsRouteSpec};
 use crate::domain::RouteId;
 
@@ -31,25 +32,22 @@ pub(super) fn replicas(spec: &SmsRouteSpec) -> i32 {
     if closed(spec).is_some() { 0 } else { i32::from(spec.replicas()) }
 }
 
-/// What the connector is told; `None` for an upstream that it cannot reach. Each pod takes its share of binds and rate.
+/// What the connector is told; `None` for an upstream whose address cannot be read. Each pod takes its share of binds and
+/// rate.
 pub(super) fn settings(route: &SmsRoute, id: RouteId) -> Option<Settings> {
     let spec = &route.spec;
-    let Upstream::Smpp(smpp) = &spec.upstream else { return None };
     let timeouts = spec.timeouts.clone().unwrap_or_default();
     let seconds = |seconds: u32| u64::from(seconds) * 1000;
-    Some(Settings {
+    let common = Settings {
         route_id: id,
         name: route.name_any(),
-        host: smpp.host.to_string(),
-        port: smpp.port,
-        tls_name: tls_name(smpp),
-        system_type: smpp.system_type.clone().unwrap_or_default(),
-        address_range: smpp.addressing.as_ref().and_then(|how| how.address_range.clone()).unwrap_or_default(),
-        addressing: addressing(smpp.addressing.as_ref()),
-        bind: match smpp.bind_mode.unwrap_or_default() {
-            BindMode::Transceiver => Bind::Transceiver,
-            BindMode::TransmitterReceiver => Bind::Separate,
-        },
+        host: String::new(),
+        port: 0,
+        tls_name: None,
+        system_type: String::new(),
+        address_range: String::new(),
+        addressing: Addressing::default(),
+        bind: Bind::Transceiver,
         binds: spec.binds(),
         rate_millis: u64::from(spec.rate_per_second) * 1000,
         window: spec.window_per_bind(),
@@ -64,7 +62,65 @@ pub(super) fn settings(route: &SmsRoute, id: RouteId) -> Option<Settings> {
             ReceiptIdFormat::HexToDecimal => IdFormat::HexThenDecimal,
             ReceiptIdFormat::DecimalToHex => IdFormat::DecimalThenHex,
         },
+        https: None,
+    };
+    match &spec.upstream {
+        Upstream::Smpp(smpp) => Some(over_smpp(smpp, common)),
+        Upstream::Https(https) => over_https(https, &route.name_any(), common),
+    }
+}
+
+fn over_smpp(smpp: &SmppUpstream, common: Settings) -> Settings {
+    Settings {
+        host: smpp.host.to_string(),
+        port: smpp.port,
+        tls_name: tls_name(smpp),
+        system_type: smpp.system_type.clone().unwrap_or_default(),
+        address_range: smpp.addressing.as_ref().and_then(|how| how.address_range.clone()).unwrap_or_default(),
+        addressing: addressing(smpp.addressing.as_ref()),
+        bind: match smpp.bind_mode.unwrap_or_default() {
+            BindMode::Transceiver => Bind::Transceiver,
+            BindMode::TransmitterReceiver => Bind::Separate,
+        },
+        ..common
+    }
+}
+
+fn over_https(https: &HttpsUpstream, route: &str, common: Settings) -> Option<Settings> {
+    let Address { host, port, path } = Address::read(&https.url)?;
+    let callback_path = https.callback_path.as_ref().map_or(route, |path| &*path.0).to_owned();
+    Some(Settings {
+        tls_name: Some(host.clone()),
+        host,
+        port,
+        id_format: IdFormat::Same,
+        https: Some(Https { path, callback_path }),
+        ..common
     })
+}
+
+/// Where an upstream over HTTPS is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Without a slash at the end.
+    pub(super) path: String,
+}
+
+impl Address {
+    /// Reads it; `None` where it is not one that calls can be made at: it must have no query, fragment or login.
+    pub(super) fn read(url: &HttpsUrl) -> Option<Self> {
+        let url: url::Url = url.parse().ok()?;
+        let plain = url.scheme() == "https"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        let path = url.path().trim_end_matches('/').to_owned();
+        plain.then_some(())?;
+        Some(Self { host: url.host_str()?.to_owned(), port: url.port_or_known_default()?, path })
+    }
 }
 
 fn tls_name(smpp: &SmppUpstream) -> Option<String> {
@@ -152,13 +208,19 @@ impl<'a> Parts<'a> {
             owner: self.owner(),
             replicas: replicas(&self.route.spec),
             resources: pods::resources(written, RESOURCES),
-            port: Some(("smpp", SMPP_PORT.into())),
+            ports: self.ports().map(|(name, port)| (name, port.into())).collect(),
             // A pod more would be a bind more than the upstream allows.
             surge: 0,
             // Not in the Secret, which old pods read too: with another count they must go before their successors come.
             // The wanted count and not that of a closed route, so that closing one leaves its pods' form alone.
             env: vec![pods::env("BUDSTIKKE_PODS", &self.route.spec.replicas().to_string())],
         }
+    }
+
+    /// For senders, and for the callbacks of an upstream over HTTPS.
+    fn ports(&self) -> impl Iterator<Item = (&'static str, u16)> {
+        let https = matches!(self.route.spec.upstream, Upstream::Https(_));
+        [("smpp", SMPP_PORT)].into_iter().chain(https.then_some(("callbacks", CALLBACK_PORT)))
     }
 
     pub(super) fn secret(&self, data: Data) -> Secret {
@@ -178,13 +240,7 @@ impl<'a> Parts<'a> {
             metadata: self.metadata(),
             spec: Some(ServiceSpec {
                 selector: Some(labels::selector("connector", self.owner())),
-                ports: Some(vec![ServicePort {
-                    name: Some("smpp".to_owned()),
-                    port: SMPP_PORT.into(),
-                    target_port: Some(IntOrString::String("smpp".to_owned())),
-                    protocol: Some("TCP".to_owned()),
-                    ..ServicePort::default()
-                }]),
+                ports: Some(self.ports().map(|(name, number)| service_port(name, number)).collect()),
                 ..ServiceSpec::default()
             }),
             ..Service::default()
@@ -192,7 +248,10 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn network_policy(&self, database_port: u16) -> Option<NetworkPolicy> {
-        let Upstream::Smpp(smpp) = &self.route.spec.upstream else { return None };
+        let upstream = match &self.route.spec.upstream {
+            Upstream::Smpp(smpp) => smpp.port,
+            Upstream::Https(https) => Address::read(&https.url)?.port,
+        };
         let senders = LabelSelector {
             match_labels: Some(
                 [("app.kubernetes.io/name", "budstikke"), ("app.kubernetes.io/component", "sender")]
@@ -201,10 +260,24 @@ impl<'a> Parts<'a> {
             ),
             ..LabelSelector::default()
         };
-        let ingress = vec![network::from_pods(SMPP_PORT, senders)];
-        let egress = vec![network::to_port(database_port), network::to_port(smpp.port)];
+        let ingress = self.ports().map(|(_, port)| match port {
+            CALLBACK_PORT => network::from_anywhere(port),
+            _ => network::from_pods(port, senders.clone()),
+        });
+        let ingress = ingress.collect();
+        let egress = vec![network::to_port(database_port), network::to_port(upstream)];
         let policy = || network::policy(self.metadata(), self.pods().selector(), ingress, egress);
         self.workloads.network_policies.then(policy)
+    }
+}
+
+fn service_port(name: &str, number: u16) -> ServicePort {
+    ServicePort {
+        name: Some(name.to_owned()),
+        port: number.into(),
+        target_port: Some(IntOrString::String(name.to_owned())),
+        protocol: Some("TCP".to_owned()),
+        ..ServicePort::default()
     }
 }
 
@@ -305,6 +378,63 @@ mod tests {
         assert_eq!(name(json!({})).as_deref(), Some("smpp.example.com"));
         assert_eq!(name(json!({"serverName": "other.example.com"})).as_deref(), Some("other.example.com"));
         assert_eq!(name(json!({"mode": "disabled"})), None);
+    }
+
+    fn over_https(change: serde_json::Value) -> SmsRoute {
+        let mut https = json!({
+            "url": "https://eu.sms.example.com/xms/v1", "servicePlanId": "plan_1", "credentialsRef": {"name": "rest"},
+        });
+        for (key, value) in change.as_object().expect("fields") {
+            https[key] = value.clone();
+        }
+        route(json!({"upstream": {"https": https}, "binds": 4, "windowPerBind": 100}))
+    }
+
+    #[test]
+    fn an_upstream_over_https_is_reached_over_verified_tls_at_its_address() {
+        let settings = |change| settings(&over_https(change), RouteId(1)).expect("HTTPS");
+        let told = settings(json!({}));
+        assert_eq!((told.host.as_str(), told.port, told.binds, told.window), ("eu.sms.example.com", 443, 4, 100));
+        assert_eq!(told.tls_name.as_deref(), Some("eu.sms.example.com"));
+        let https = told.https.expect("HTTPS");
+        assert_eq!((https.path.as_str(), https.callback_path.as_str()), ("/xms/v1", "fast"));
+        let told = settings(json!({"url": "https://localhost:8443/", "callbackPath": "rest"}));
+        let https = told.https.expect("HTTPS");
+        assert_eq!((told.port, https.path.as_str(), https.callback_path.as_str()), (8443, "", "rest"));
+        for wrong in ["https://example.com/xms?v=1", "https://example.com/xms#v1", "https://example.com:99999/xms"] {
+            assert_eq!(super::settings(&over_https(json!({"url": wrong})), RouteId(1)), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn callbacks_have_a_port_where_the_upstream_makes_them_and_nowhere_else() {
+        let workloads = workloads();
+        let ports = |route: &SmsRoute| {
+            let parts = Parts::new(route, "sms", &workloads);
+            let service = parts.service().spec.and_then(|spec| spec.ports).unwrap_or_default();
+            let policy = parts.network_policy(5432).and_then(|policy| policy.spec).expect("a policy");
+            let numbers = |ports: Option<Vec<k8s_openapi::api::networking::v1::NetworkPolicyPort>>| {
+                ports.into_iter().flatten().filter_map(|port| port.port).collect::<Vec<_>>()
+            };
+            let open: Vec<_> = policy
+                .ingress
+                .into_iter()
+                .flatten()
+                .filter(|rule| rule.from.is_none())
+                .flat_map(|rule| numbers(rule.ports))
+                .collect();
+            let out: Vec<_> = policy.egress.into_iter().flatten().flat_map(|rule| numbers(rule.ports)).collect();
+            let pod = parts.deployment().spec.and_then(|spec| spec.template.spec).expect("a pod");
+            let names =
+                pod.containers[0].ports.iter().flatten().filter_map(|port| port.name.clone()).collect::<Vec<_>>();
+            (service.iter().map(|port| port.port).collect::<Vec<_>>(), open, out, names)
+        };
+        let (service, open, out, names) = ports(&over_https(json!({"url": "https://eu.sms.example.com:8444/xms/v1"})));
+        assert_eq!((service, names), (vec![2775, 8443], vec!["health".to_owned(), "smpp".into(), "callbacks".into()]));
+        assert_eq!(open, [IntOrString::Int(8080), IntOrString::Int(8443)]);
+        assert!(out.contains(&IntOrString::Int(8444)) && out.contains(&IntOrString::Int(5432)), "{out:?}");
+        let (service, open, _, names) = ports(&route(json!({})));
+        assert_eq!((service, open, names.len()), (vec![2775], vec![IntOrString::Int(8080)], 2));
     }
 
     #[test]

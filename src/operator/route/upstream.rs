@@ -32,37 +32,55 @@ pub(super) fn verdict(spec: &SmsRouteSpec, reports: &[Report]) -> (String, Verdi
 
 /// What happened, and what to do about it.
 fn advice(spec: &SmsRouteSpec, failure: Failure) -> String {
-    match failure {
-        Failure::Connect => "the upstream cannot be reached: check `upstream.smpp.host` and `port`, and whether the \
-                             upstream and the firewalls between let this cluster in"
-            .to_owned(),
-        Failure::Tls => "there is no agreement with the upstream on TLS: check `upstream.smpp.tls` against the \
-                         certificate that it shows"
-            .to_owned(),
-        Failure::Lost => {
-            "the upstream ended the connection or left the bind unanswered, and is tried again: ask it why, \
-                          should this last"
+    let (address, tls) = match &spec.upstream {
+        Upstream::Smpp(_) => ("`upstream.smpp.host` and `port`", "`upstream.smpp.tls`"),
+        Upstream::Https(_) => ("`upstream.https.url`", "`upstream.https.url` and `caRef`"),
+    };
+    match (failure, &spec.upstream) {
+        (Failure::Connect, _) => format!(
+            "the upstream cannot be reached: check {address}, and whether the upstream and the firewalls between let this \
+             cluster in"
+        ),
+        (Failure::Tls, _) => {
+            format!("there is no agreement with the upstream on TLS: check {tls} against the certificate that it shows")
+        }
+        (Failure::Lost, _) => {
+            "the upstream ended the connection or left us without an answer, and is tried again: ask it \
+                               why, should this last"
                 .to_owned()
         }
-        Failure::Refused(status) => {
-            format!("the upstream refused the bind (status 0x{status:08X}): {}", refused(spec, status))
+        (Failure::Refused(status), Upstream::Smpp(smpp)) => format!(
+            "the upstream refused the bind (status 0x{status:08X}): {}",
+            refused(spec, &smpp.credentials_ref.name, status)
+        ),
+        (Failure::Refused(status), Upstream::Https(https)) => {
+            format!("the upstream answered HTTP {status}: {}", unwelcome(&https.credentials_ref.name, status))
         }
     }
 }
 
+/// By the statuses of the REST API.
+fn unwelcome(secret: &str, status: u32) -> String {
+    match status {
+        401 => format!("check token in Secret {secret}, and `upstream.https.servicePlanId`"),
+        403 => format!(
+            "check token in Secret {secret}, and at the upstream whether the service plan may send and has a callback URL"
+        ),
+        404 | 405 => "check `upstream.https.url` and `servicePlanId`".to_owned(),
+        300..=399 => "it has moved: check `upstream.https.url`".to_owned(),
+        500.. => "it is out of order, and tried again: ask it why, should this last".to_owned(),
+        _ => "ask the upstream what it means".to_owned(),
+    }
+}
+
 /// By SMPP 3.4, 5.1.3.
-fn refused(spec: &SmsRouteSpec, status: u32) -> String {
-    let secret = match &spec.upstream {
-        Upstream::Smpp(smpp) => &smpp.credentials_ref.name,
-        Upstream::Https(https) => &https.credentials_ref.name,
-    };
+fn refused(spec: &SmsRouteSpec, secret: &str, status: u32) -> String {
     match status {
         // Invalid password, invalid system id.
-        0x0E | 0x0F => format!("check systemId and password in Secret {}", secret.0),
+        0x0E | 0x0F => format!("check systemId and password in Secret {secret}"),
         // Already bound; bind failed, which many upstreams say of everything.
         0x05 | 0x0D => format!(
-            "check systemId and password in Secret {}, and whether the upstream allows {} binds",
-            secret.0,
+            "check systemId and password in Secret {secret}, and whether the upstream allows {} binds",
             spec.binds()
         ),
         // Invalid system type.
@@ -111,6 +129,25 @@ mod tests {
         assert!(said(0, Failure::Connect).2.contains("`upstream.smpp.host`"));
         assert!(said(0, Failure::Tls).2.contains("`upstream.smpp.tls`"));
         assert!(said(0, Failure::Lost).2.contains("tried again"));
+    }
+
+    #[test]
+    fn an_upstream_over_https_is_spoken_of_in_its_own_words() {
+        let https = json!({
+            "url": "https://eu.sms.example.com/xms/v1", "servicePlanId": "plan_1", "credentialsRef": {"name": "rest"},
+        });
+        let mut spec = spec(json!({}));
+        spec.upstream = serde_json::from_value(json!({"https": https})).expect("an upstream");
+        let said = |failure| verdict(&spec, &[report(0, Some(failure))]).1.message;
+        assert_eq!(
+            said(Failure::Refused(401)),
+            "0 of 2 binds stand: the upstream answered HTTP 401: check token in Secret rest, and `upstream.https.servicePlanId`"
+        );
+        assert!(said(Failure::Refused(403)).contains("callback URL"));
+        assert!(said(Failure::Refused(404)).contains("`upstream.https.url`"));
+        assert!(said(Failure::Refused(503)).contains("out of order"));
+        assert!(said(Failure::Connect).contains("`upstream.https.url`"));
+        assert!(said(Failure::Tls).contains("`caRef`"));
     }
 
     #[test]

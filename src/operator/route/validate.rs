@@ -1,4 +1,5 @@
 //! What a route must be beyond its schema.
+use super::build::Address;
 use super::dereference::{Dereferenced, Found};
 use crate::crd::SmsRouteSpec;
 use crate::crd::conditions::{reasons, types};
@@ -38,7 +39,16 @@ pub(super) fn compliant(spec: &SmsRouteSpec) -> Verdict {
 /// What this version cannot do, told rather than ignored.
 fn unsupported(spec: &SmsRouteSpec) -> Option<&'static str> {
     match &spec.upstream {
-        Upstream::Https(_) => Some("this version reaches upstreams over SMPP only: write `upstream.smpp`"),
+        Upstream::Https(https) if Address::read(&https.url).is_none() => Some(
+            "calls cannot be made at `upstream.https.url`: write host, port and path only, as in https://eu.sms.api.sinch.com/xms/v1",
+        ),
+        Upstream::Https(_) if spec.text.is_some() => {
+            Some("an upstream over HTTPS writes and splits text by itself: leave `text` out")
+        }
+        Upstream::Https(_) if spec.receipts.as_ref().is_some_and(|receipts| receipts.id_format.is_some()) => {
+            Some("an upstream over HTTPS writes its ids in one way: leave `receipts.idFormat` out")
+        }
+        Upstream::Https(_) => None,
         Upstream::Smpp(smpp) => {
             let certificate = smpp.tls.as_ref().and_then(|tls| tls.client_certificate_ref.as_ref());
             certificate.map(|_| "this version shows upstreams no certificate: leave `tls.clientCertificateRef` out")
@@ -65,5 +75,27 @@ mod tests {
         assert!(verdict(json!({"serverName": "other.example.com"})).holds);
         let plain = verdict(json!({"mode": "disabled"}));
         assert_eq!((plain.about, plain.holds, plain.reason), (types::COMPLIANT, false, reasons::PLAIN_TCP));
+    }
+
+    #[test]
+    fn what_an_upstream_over_https_cannot_have_is_told() {
+        let told = |url: &str, more: serde_json::Value| {
+            let https = json!({"url": url, "servicePlanId": "plan_1", "credentialsRef": {"name": "rest"}});
+            let mut spec = json!({
+                "upstream": {"https": https}, "processor": {"name": "Sinch", "country": "SE"}, "ratePerSecond": 1,
+            });
+            for (key, value) in more.as_object().expect("fields") {
+                spec[key] = value.clone();
+            }
+            let spec: SmsRouteSpec = serde_json::from_value(spec).expect("a spec");
+            assert!(compliant(&spec).holds);
+            unsupported(&spec).unwrap_or_default()
+        };
+        let url = "https://eu.sms.example.com/xms/v1";
+        assert_eq!(told(url, json!({})), "");
+        assert_eq!(told(url, json!({"receipts": {"request": "none"}})), "");
+        assert!(told("https://eu.sms.example.com/xms?v=1", json!({})).contains("`upstream.https.url`"));
+        assert!(told(url, json!({"text": {"concatenation": "udh16"}})).contains("leave `text` out"));
+        assert!(told(url, json!({"receipts": {"idFormat": "hex"}})).contains("leave `receipts.idFormat` out"));
     }
 }

@@ -16,7 +16,7 @@ use super::super::{billing_plan, labels, retention_policy, route};
 use super::dereference::{Dereferenced, FoundRoute, Route, Under};
 use super::validate::Judgement;
 use crate::config::sender::{Alphabet, Concatenation, CrashPolicy, Leg, Receipts, Settings};
-use crate::crd::smsroute::{self, AlphabetEncoding, ReceiptRequest};
+use crate::crd::smsroute::{self, AlphabetEncoding, ReceiptRequest, Upstream};
 use crate::crd::tenant::{self, Sender, Service};
 use crate::crd::values::{Country, Hours, Weekday};
 use crate::crd::{RetentionPolicySpec, Tenant, TenantSpec};
@@ -240,6 +240,8 @@ fn leg(used: &Route, found: &FoundRoute, namespace: &str) -> Leg {
     let host = route::host(namespace, &used.name);
     let carries = found.spec.carries.clone().unwrap_or_default();
     let text = found.spec.text.clone().unwrap_or_default();
+    // Over HTTPS a text goes out whole, and the upstream splits it; on the way to the connector it is as GSM 03.38 has it.
+    let whole = matches!(found.spec.upstream, Upstream::Https(_));
     Leg {
         route_id: found.id,
         name: used.name.clone(),
@@ -253,11 +255,13 @@ fn leg(used: &Route, found: &FoundRoute, namespace: &str) -> Leg {
             ReceiptRequest::None => Receipts::None,
         },
         alphabet: match text.default_alphabet.unwrap_or_default() {
+            _ if whole => Alphabet::Gsm7,
             AlphabetEncoding::Gsm7 => Alphabet::Gsm7,
             AlphabetEncoding::Gsm7Packed => Alphabet::Gsm7Packed,
             AlphabetEncoding::Latin1 => Alphabet::Latin1,
         },
         concatenation: match text.concatenation.unwrap_or_default() {
+            _ if whole => Concatenation::Payload,
             smsroute::Concatenation::Udh8 => Concatenation::Udh8,
             smsroute::Concatenation::Udh16 => Concatenation::Udh16,
             smsroute::Concatenation::Sar => Concatenation::Sar,
@@ -292,7 +296,7 @@ impl Parts<'_> {
             owner: self.owner(),
             replicas: self.replicas,
             resources: pods::resources(written, RESOURCES),
-            port: None,
+            ports: Vec::new(),
             surge: 1,
             env: Vec::new(),
         }

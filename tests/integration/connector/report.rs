@@ -11,7 +11,7 @@ use super::stage::{Stage, settings, until};
 use crate::support::postgres::Databases;
 
 /// Waits until the operator would read this of the stage's route.
-async fn told(stage: &Stage, wanted: &[Report]) {
+pub(super) async fn told(stage: &Stage, wanted: &[Report]) {
     let pool = stage.databases.data.pool("budstikke_operator");
     let what = format!("{wanted:?}");
     until(&what, async || {
@@ -21,7 +21,7 @@ async fn told(stage: &Stage, wanted: &[Report]) {
     .await;
 }
 
-fn report(binds: u16, failure: Option<Failure>) -> Report {
+pub(super) fn report(binds: u16, failure: Option<Failure>) -> Report {
     Report { binds, failure }
 }
 

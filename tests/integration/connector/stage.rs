@@ -56,6 +56,8 @@ pub(super) struct Stage {
     pub(super) running: Running,
     pub(super) metrics: Registry,
     pub(super) port: u16,
+    /// Where callbacks are heard; 0 where the upstream makes none.
+    pub(super) callbacks: u16,
     authority: Authority,
 }
 
@@ -81,36 +83,60 @@ pub(super) fn settings(port: u16) -> Settings {
         reconnect_min_millis: 50,
         reconnect_max_millis: 200,
         id_format: IdFormat::Same,
+        https: None,
     }
+}
+
+/// An authority of one test alone.
+pub(super) fn authority() -> Authority {
+    let made = Authority::generate(jiff::Timestamp::now()).expect("an authority");
+    Authority::load(&made.certificate, &made.key).expect("the authority")
 }
 
 impl Stage {
     /// Starts a connector for a route that these tenants share by weight.
     pub(super) async fn start(databases: Databases, shares: &[(TenantId, i32)], settings: Settings) -> Self {
+        Self::start_with(databases, shares, settings, authority(), |_| {}).await
+    }
+
+    /// Starts one whose certificates are of this authority, and that is told more than settings.
+    pub(super) async fn start_with(
+        databases: Databases,
+        shares: &[(TenantId, i32)],
+        settings: Settings,
+        authority: Authority,
+        more: impl FnOnce(&mut ConnectorConfig),
+    ) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let route = databases.route("test", shares).await;
-        let now = jiff::Timestamp::now();
-        let made = Authority::generate(now).expect("an authority");
-        let authority = Authority::load(&made.certificate, &made.key).expect("the authority");
-        let config = ConnectorConfig {
+        let https = settings.https.is_some();
+        let mut config = ConnectorConfig {
             settings: Settings { route_id: route, ..settings },
             database_url: Secret::new("unused"),
             database_ca: "unused".into(),
             tag_key: Secret::new(BASE64_STANDARD.encode(TAG_KEY)),
             system_id: Secret::new("budstikke"),
             password: Secret::new("secret"),
+            callback_secret: None,
             upstream_ca: None,
-            identity: identity(&authority, &Leaf::Server(vec!["connector".to_owned()])),
+            identity: identity(&authority, &Leaf::Server(vec!["connector".to_owned(), "localhost".to_owned()])),
         };
+        more(&mut config);
         let (config, changes) = watch::channel(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let pool = store::connect(&databases.connector_login(route).await, 5, "test");
-        let connector =
-            Connector { config: changes, pool, clock: Arc::new(SystemClock), listener, drain: Duration::from_secs(5) };
+        let (mut heard_at, mut callbacks) = (0, None);
+        if https {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            heard_at = listener.local_addr().expect("an address").port();
+            callbacks = Some(listener);
+        }
+        let (clock, drain) = (Arc::new(SystemClock), Duration::from_secs(5));
+        let connector = Connector { config: changes, pool, clock, listener, callbacks, drain };
         let mut metrics = Registry::default();
         let running = connector.start(&mut metrics).expect("a connector");
-        Self { databases, route, config, running, metrics, port, authority }
+        Self { databases, route, config, running, metrics, port, callbacks: heard_at, authority }
     }
 
     /// Changes the configuration, as the operator does by rewriting the Secret.

@@ -1,15 +1,15 @@
 //! What a route's status says of its upstream, and what keeps when its pods or its Secret change.
-use budstikke::crd::{SmsRoute, Tenant};
+use budstikke::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
 use budstikke::store::upstream_reports::{self, Failure, Report};
 use budstikke::store::{self, Dsn};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::ResourceExt as _;
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::scene::{Scene, tenant};
+use super::scene::{Scene, plan, policy, route, tenant};
 
 /// The route's own login, as its connector has it.
 async fn connector(scene: &Scene) -> PgPool {
@@ -115,4 +115,81 @@ async fn another_number_of_pods_lets_all_old_ones_end_first() {
         (found.spec.as_ref()?.replicas == Some(2)).then_some(found)
     });
     assert_eq!(pods(after.await).as_deref(), Some("2"), "else old pods would stay, each with all binds");
+}
+
+/// A text in the Secret of a pod.
+fn told(secret: &Secret, key: &str) -> Option<String> {
+    let data = secret.data.as_ref()?.get(key)?;
+    String::from_utf8(data.0.clone()).ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_over_https_has_a_connector_that_is_told_of_it() {
+    let scene = Scene::set().await;
+    scene.create::<BillingPlan>(plan("standard")).await;
+    scene.create::<RetentionPolicy>(policy("standard")).await;
+    let mut https = route("main");
+    https["spec"]["upstream"] = json!({"https": {
+        "url": "https://eu.sms.example.com:8444/xms/v1", "servicePlanId": "plan_1", "credentialsRef": {"name": "rest"},
+    }});
+    scene.create::<SmsRoute>(https).await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let _operator = scene.operator("one");
+    let message = scene.route_says("main", "CredentialsReady", "False", "SecretNotFound").await;
+    assert!(message.contains("Secret rest does not exist: create it with `token` and `callbackSecret`"), "{message}");
+    let token_alone =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "rest"}, "stringData": {"token": "abc"}});
+    scene.create::<Secret>(token_alone).await;
+    let message = scene.route_says("main", "CredentialsReady", "False", "SecretInvalid").await;
+    assert!(message.contains("Secret rest: write callbackSecret"), "{message}");
+    assert_eq!(scene.find::<Secret>("connector-main").await, None, "nobody could prove anything to it");
+
+    let with_secret = |token: &str| json!({"stringData": {"token": token, "callbackSecret": "a-long-secret"}});
+    scene.change::<Secret>("rest", with_secret("abc")).await;
+    scene.route_says("main", "CredentialsReady", "True", "Succeeded").await;
+    scene.route_says("main", "Compliant", "True", "Succeeded").await;
+    let secret: Secret = scene.until("the connector's Secret", || scene.find("connector-main")).await;
+    let all = ["system-id", "password", "callback-secret"].map(|key| told(&secret, key).expect("a text"));
+    assert_eq!(all, ["plan_1", "abc", "a-long-secret"]);
+    let settings: serde_json::Value =
+        serde_json::from_str(&told(&secret, "config.json").expect("settings")).expect("JSON");
+    assert_eq!(settings["https"], json!({"path": "/xms/v1", "callbackPath": "main"}));
+    assert_eq!((&settings["host"], &settings["port"]), (&json!("eu.sms.example.com"), &json!(8444)));
+    let ports = async || {
+        let service: Service = scene.find("connector-main").await?;
+        Some(service.spec?.ports?.into_iter().map(|port| port.port).collect::<Vec<_>>())
+    };
+    assert_eq!(scene.until("the Service", ports).await, [2775, 8443]);
+    let leg = async || {
+        let sender: Secret = scene.find("sender-acme").await?;
+        let settings: serde_json::Value = serde_json::from_str(&told(&sender, "config.json")?).ok()?;
+        settings["routes"].get(0).cloned()
+    };
+    let leg = scene.until("the sender's Secret", leg).await;
+    assert_eq!((&leg["concatenation"], &leg["alphabet"]), (&json!("payload"), &json!("gsm7")), "texts go out whole");
+
+    // Another token reaches the connector's files, and its pods stay.
+    let deployment = async || scene.find::<Deployment>("connector-main").await?.metadata.generation;
+    let before = scene.until("the Deployment", deployment).await;
+    scene.change::<Secret>("rest", with_secret("def")).await;
+    scene
+        .until("the other token", async || {
+            let secret: Secret = scene.find("connector-main").await?;
+            (told(&secret, "password")? == "def").then_some(())
+        })
+        .await;
+    assert_eq!(deployment().await, Some(before));
+
+    scene.pods_come("connector-main").await;
+    let report = Report { binds: 0, failure: Some(Failure::Refused(401)) };
+    upstream_reports::tell(&connector(&scene).await, Uuid::from_u128(1), report).await.expect("told");
+    let message = scene.route_says("main", "UpstreamReady", "False", "UpstreamUnavailable").await;
+    assert!(message.contains("HTTP 401: check token in Secret rest"), "{message}");
+    let route: SmsRoute = scene.find("main").await.expect("the route");
+    let status = route.status.expect("a status");
+    assert_eq!(status.upstream.as_deref(), Some("https://eu.sms.example.com:8444/xms/v1"));
+
+    scene.change::<SmsRoute>("main", json!({"spec": {"text": {"concatenation": "sar"}}})).await;
+    let message = scene.route_says("main", "Stalled", "True", "Invalid").await;
+    assert!(message.contains("leave `text` out"), "{message}");
 }

@@ -4,19 +4,15 @@ use std::path::Path;
 use std::process::Command;
 
 use budstikke::config::connector::{IdFormat, Settings};
-use budstikke::domain::inbound::Inbound;
-use budstikke::domain::{Clock as _, Secret, SystemClock, TenantId, content, copenhagen_day};
-use budstikke::keyring::seal::Field;
-use budstikke::keyring::{self, Kek, Keyring};
+use budstikke::domain::{Secret, TenantId};
 use budstikke::smpp::CommandStatus;
 use budstikke::smpp::vendor::WRITTEN_UNANSWERED;
-use jiff_sqlx::ToSqlx as _;
 use rusmpp::pdus::SubmitSm;
 use rusmpp::types::OctetString;
 use rusmpp::values::MessageState;
-use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::super::inbox::Inbox;
 use super::super::stage::{Sender, Stage, id_and_tag, known_by, message, part, settings, status, until};
 use super::super::upstream::send_all;
 use super::{Directory, Peer, free_port, installed};
@@ -106,63 +102,6 @@ impl Smsc {
     }
 }
 
-/// Where inbound SMS of a tenant are found, and the keys that open them.
-struct Inbox {
-    tenant: TenantId,
-    owner: PgPool,
-    api: Keyring,
-}
-
-impl Inbox {
-    async fn open(databases: &Databases, tenant: TenantId) -> Self {
-        let kek = || Kek::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
-        let open = |login: &str| Keyring::open(keyring::connect(&databases.keyring.dsn(login), 2, "test"), kek());
-        let owner = databases.data.pool("budstikke_owner");
-        // A day to either side: the test may run at midnight.
-        let today = copenhagen_day(SystemClock.now());
-        let (from, to) = (today.yesterday().unwrap(), today.tomorrow().unwrap());
-        for day in open("budstikke_operator").provide(tenant, from, to, 90).await.unwrap() {
-            sqlx::query("insert into public_key (tenant_id, day, key_name, key) values ($1, $2, $3, $4)")
-                .bind(tenant.0)
-                .bind(day.day.to_sqlx())
-                .bind(day.name)
-                .bind(day.key.to_vec())
-                .execute(&owner)
-                .await
-                .unwrap();
-        }
-        Self { tenant, owner, api: open("budstikke_api") }
-    }
-
-    async fn give(&self, stage: &Stage, number: &str) {
-        sqlx::query("insert into inbound_number (tenant_id, route_id, number, keyword) values ($1, $2, $3, '')")
-            .bind(self.tenant.0)
-            .bind(stage.route.0)
-            .bind(number)
-            .execute(&self.owner)
-            .await
-            .unwrap();
-        stage.run("select pg_notify('budstikke_change', 'tenant:' || $1)", self.tenant).await;
-    }
-
-    /// What was written to the tenant.
-    async fn texts(&self) -> BTreeSet<String> {
-        let rows: Vec<(Uuid, String, Vec<u8>)> =
-            sqlx::query_as("select inbound_id, key_name, sealed from inbound where tenant_id = $1")
-                .bind(self.tenant.0)
-                .fetch_all(&self.owner)
-                .await
-                .unwrap();
-        let mut texts = BTreeSet::new();
-        for (id, name, sealed) in rows {
-            let private = self.api.inbound_private(self.tenant, &name).await.unwrap();
-            let inbound: Inbound = content::from_bytes(&private.open(id, Field::Inbound, &sealed).unwrap()).unwrap();
-            texts.insert(inbound.content.text().unwrap().to_owned());
-        }
-        texts
-    }
-}
-
 fn with_content(mut submit: SubmitSm, header: &[u8], text: &str) -> SubmitSm {
     submit.esm_class = if header.is_empty() { 0 } else { 0x40 }.into();
     submit.set_short_message(OctetString::from_vec([header, text.as_bytes()].concat()).unwrap());
@@ -225,7 +164,7 @@ async fn an_smsc_in_javascript_serves_a_connector() {
         sender.send_plain(1);
         until("inbound", async || (inbound(&stage) != before).then_some(())).await;
     }
-    assert_eq!(inbox.texts().await, BTreeSet::from([NODE.inbound.1.to_owned()]));
+    assert_eq!(BTreeSet::from_iter(inbox.texts().await), BTreeSet::from([NODE.inbound.1.to_owned()]));
     stage.running.stop().await;
 }
 
@@ -238,7 +177,7 @@ async fn an_smsc_in_java_serves_a_connector() {
         stage.configure(|config| config.settings.enquire_millis += 1);
         until("inbound", async || (inbound(&stage) != before).then_some(())).await;
     }
-    assert_eq!(inbox.texts().await, BTreeSet::from([JSMPP.inbound.1.to_owned()]));
+    assert_eq!(BTreeSet::from_iter(inbox.texts().await), BTreeSet::from([JSMPP.inbound.1.to_owned()]));
     stage.running.stop().await;
 }
 
