@@ -19,7 +19,7 @@ use crate::support::world::{SOON, World};
 /// Everything is logged; and the write-ahead log is not compressed, which would hide what is in it.
 const OPEN: [&str; 4] = [
     "--set",
-    "operator.log=trace,api.log=trace,workloads.log=trace",
+    "operator.log=trace,api.log=trace,worker.log=trace,workloads.log=trace",
     "--set",
     "postgres.embedded.settings.wal_compression=off",
 ];
@@ -136,7 +136,7 @@ async fn receive(smsc: &Smsc, caller: &Caller, own: &str, canaries: &mut Canarie
 
 /// Changes the release; its pods are new ones then.
 async fn open(world: &World) {
-    let parts = ["operator", "api"].map(|part| format!("app.kubernetes.io/component={part}"));
+    let parts = ["operator", "api", "worker"].map(|part| format!("app.kubernetes.io/component={part}"));
     let mut before = Vec::new();
     for part in &parts {
         before.push(world.pods(part).await);

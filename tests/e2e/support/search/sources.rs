@@ -17,7 +17,7 @@ use crate::support::world::World;
 pub(crate) type Found = BTreeMap<String, BTreeSet<&'static str>>;
 
 /// The roles, each in containers of that name.
-pub(crate) const ROLES: [&str; 4] = ["operator", "api", "sender", "connector"];
+pub(crate) const ROLES: [&str; 5] = ["operator", "api", "worker", "sender", "connector"];
 
 /// The lists of the namespace.
 const LISTS: [&str; 16] = [

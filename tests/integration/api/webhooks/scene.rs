@@ -68,6 +68,11 @@ impl Scene {
     }
 
     pub(super) fn worker_with(&self, change: impl FnOnce(&mut Settings)) -> Worker {
+        self.worker_until(CancellationToken::new(), change)
+    }
+
+    /// One that is told to stop.
+    pub(super) fn worker_until(&self, stop: CancellationToken, change: impl FnOnce(&mut Settings)) -> Worker {
         let keys = keyring::connect(&self.service.databases.keyring.dsn("budstikke_worker"), 2, "test");
         let keyring = Keyring::open(keys, Kek::parse(KEK).expect("a key"));
         let metrics = Metrics::register(&mut Registry::default());
@@ -79,7 +84,7 @@ impl Scene {
         };
         change(&mut settings);
         let pool = self.service.databases.data.pool("budstikke_worker");
-        Worker::new(pool, keyring, self.clock.clone(), metrics, settings, CancellationToken::new()).expect("a worker")
+        Worker::new(pool, keyring, self.clock.clone(), metrics, settings, stop).expect("a worker")
     }
 
     /// Delivers what is due: how many tries.

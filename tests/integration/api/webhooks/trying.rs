@@ -1,8 +1,11 @@
 //! How often and in which order it is tried, and when it is given up.
+use std::time::Duration;
+
 use jiff::{SignedDuration, ToSpan as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::scene::{Scene, text};
 
@@ -268,4 +271,34 @@ async fn jobs_go_after_their_time_as_the_tenants_policy_says() {
     assert_eq!(scene.count(old).await, 1);
     purge(1, 1).await;
     assert_eq!(scene.count(old).await, 0, "it signs no more");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_holds_up_no_other() {
+    let scene = Scene::set().await;
+    let (good, _) = scene.webhook(&["message.final"]).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let new = json!({"url": format!("https://localhost:{free}/"), "events": ["message.final"]});
+    let bad = text(&scene.call(Method::POST, "/v1/webhooks", &new).await.body["id"]);
+    let ids = scene.ended(2).await;
+    assert_eq!(scene.deliver().await, 3);
+    assert_eq!(scene.subjects(), ids);
+    assert_eq!(scene.states(&good).await, ["delivered", "delivered"]);
+    assert_eq!(scene.states(&bad).await, ["waiting", "waiting"]);
+}
+
+#[tokio::test]
+async fn a_worker_delivers_until_it_is_told_to_stop_and_ends_what_is_under_way() {
+    let scene = Scene::set().await;
+    let (webhook, _) = scene.webhook(&["message.final"]).await;
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(scene.worker_until(stop.clone(), |_| {}).run());
+    scene.receiver.hold();
+    scene.ended(2).await;
+    scene.receiver.until_arrived(1).await;
+    stop.cancel();
+    scene.receiver.let_go();
+    tokio::time::timeout(Duration::from_secs(60), running).await.expect("it stops").expect("no panic");
+    assert_eq!(scene.states(&webhook).await, ["delivered", "waiting"], "the one under way was noted");
+    assert_eq!(scene.deliver().await, 1, "the next worker need not wait");
 }
