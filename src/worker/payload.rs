@@ -73,11 +73,13 @@ struct Logged {
     entry: Option<Named>,
 }
 
-/// Who wrote to whom.
+/// Who wrote to whom, and what the tenant calls it.
 #[derive(Serialize)]
 struct Named {
     to: Personal<String>,
     from: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<Personal<String>>,
 }
 
 #[derive(Serialize)]
@@ -163,7 +165,7 @@ async fn entry(shared: &Shared, tenant: TenantId, id: Uuid, key: &str, sealed: &
     };
     let plain = key.open(id, Field::Entry, sealed).map_err(Error::Open)?;
     let entry: Entry = content::from_bytes(&plain).map_err(Error::Form)?;
-    Ok(Some(Named { to: entry.to.international(), from: entry.from.into() }))
+    Ok(Some(Named { to: entry.to.international(), from: entry.from.into(), reference: entry.reference }))
 }
 
 /// `None` once it is erased, or its key is destroyed (D2).

@@ -53,6 +53,29 @@ async fn a_message_is_told_of_when_it_is_sent_and_when_it_is_final() {
 }
 
 #[tokio::test]
+async fn what_is_cancelled_or_given_up_is_told_of_under_its_reference() {
+    let scene = Scene::set().await;
+    scene.webhook(&["message.sent", "message.final"]).await;
+    let mut ids = Vec::new();
+    for reference in ["ordre 1", "ordre 2"] {
+        let call = json!({"to": "20123456", "text": "Hej", "reference": reference});
+        let accepted = scene.call(Method::POST, "/v1/messages", &call).await;
+        ids.push(text(&accepted.body["messages"][0]["id"]));
+    }
+    let held = sqlx::query("update queue set state = 1 where message_id = $1::uuid").bind(&ids[1]);
+    held.execute(&scene.service.owner()).await.expect("held");
+    scene.call(Method::POST, "/v1/messages/cancel", &json!({"messages": ids})).await;
+    scene.call(Method::POST, "/v1/messages/fail", &json!({"messages": ids})).await;
+    assert_eq!(scene.deliver().await, 2);
+    let told: Vec<_> = scene.receiver.taken().iter().map(|told| told.body()["data"].clone()).collect();
+    let seen = told.iter().map(|data| (text(&data["id"]), text(&data["state"]), text(&data["reference"])));
+    let [first, second] = [0, 1].map(|nth| ids[nth].clone());
+    let wanted =
+        [(first, "cancelled".into(), "ordre 1".to_owned()), (second, "unknown".to_owned(), "ordre 2".to_owned())];
+    assert_eq!(seen.collect::<Vec<_>>(), wanted);
+}
+
+#[tokio::test]
 async fn messages_that_are_final_at_once_and_those_of_several_parts_are_told_of_once() {
     let scene = Scene::set().await;
     scene.webhook(&["message.final"]).await;
