@@ -39,6 +39,8 @@ const READERS: usize = 4;
 /// What each of them waits between two calls: some hundred calls a second, so that it is the drop that is seen and not that
 /// the machine is full.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How often the drop is tried.
+const TRIES: u32 = 50;
 /// How long they are watched before.
 const BEFORE: Duration = Duration::from_secs(10);
 /// The longest that the drop may take, and anybody may wait, milliseconds.
@@ -101,14 +103,19 @@ async fn main() -> ExitCode {
     let operator = databases.data.pool("budstikke_operator");
     let days = retention::expirable(&operator, today, today).await.expect("days");
     let day = days.iter().find(|day| day.day == old && day.parent == "message_log").expect("the day can go");
-    let began = Instant::now();
-    retention::drop_day(&operator, day).await.expect("dropped");
+    // As the operator does: whoever has the table for longer than a moment is not made to wait, and it is tried again.
+    let (mut tries, mut began) = (1, Instant::now());
+    while let Err(error) = retention::drop_day(&operator, day).await {
+        assert!(tries < TRIES, "{error}");
+        sleep(PAUSE).await;
+        (tries, began) = (tries + 1, Instant::now());
+    }
     let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     sleep(Duration::from_secs(1)).await;
     let during = (writing.take(), reading.take());
     busy.shutdown().await;
     let report = serde_json::json!({
-        "rows": rows, "megabytes": bytes / 1_000_000, "page_cache_emptied": forgotten, "vacuum_wait_ms": vacuum, "drop_ms": took, "wanted_ms": WANTED, "settings": SETTINGS,
+        "rows": rows, "megabytes": bytes / 1_000_000, "page_cache_emptied": forgotten, "vacuum_wait_ms": vacuum, "tries": tries, "drop_ms": took, "wanted_ms": WANTED, "settings": SETTINGS,
         "longest_write_ms": {"before": before.0, "during": during.0},
         "longest_read_ms": {"before": before.1, "during": during.1},
     });

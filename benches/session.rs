@@ -132,7 +132,9 @@ async fn serve(stream: TcpStream, latency: Duration) {
     let (answers, mut due) = mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(1024);
     let writer = tokio::spawn(async move {
         while let Some((at, octets)) = due.recv().await {
-            sleep_until(at).await;
+            if !latency.is_zero() {
+                exactly(at).await;
+            }
             if writing.write_all(&octets).await.is_err() {
                 break;
             }
@@ -154,6 +156,14 @@ async fn serve(stream: TcpStream, latency: Duration) {
     }
     drop(answers);
     let _ = writer.await;
+}
+
+/// Waits until then, and not to the next millisecond, as a timer does.
+async fn exactly(at: tokio::time::Instant) {
+    sleep_until(at - Duration::from_millis(2)).await;
+    while tokio::time::Instant::now() < at {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// The first whole PDU, and what follows it.
