@@ -57,14 +57,13 @@ impl<'a> Template<'a> {
         Self(pieces)
     }
 
-    /// The text of one recipient. It ends soon after `most` characters: nobody sends so many, and few words could ask for
-    /// a great many.
+    /// The text of one recipient, and whether it is whole: it has `most` characters at most, since a few words with many places and
+    /// many recipients could ask for any number of them.
     ///
     /// # Errors
     /// When a place has no parameter.
-    pub fn fill(&self, parameters: &Parameters, most: usize) -> Result<Personal<String>, TemplateRefusal> {
-        let mut filled = String::new();
-        let mut count = 0;
+    pub fn fill(&self, parameters: &Parameters, most: usize) -> Result<(Personal<String>, bool), TemplateRefusal> {
+        let (mut filled, mut room, mut whole) = (String::new(), most, true);
         for piece in &self.0 {
             let words = match piece {
                 Piece::Words(words) => words,
@@ -73,12 +72,12 @@ impl<'a> Template<'a> {
                     None => return Err(TemplateRefusal::Missing((*name).to_owned())),
                 },
             };
-            if count <= most {
-                count += words.chars().count();
-                filled.push_str(words);
-            }
+            let end = words.char_indices().nth(room).map_or(words.len(), |(at, _)| at);
+            filled.push_str(&words[..end]);
+            room -= words[..end].chars().count();
+            whole &= end == words.len();
         }
-        Ok(Personal::new(filled))
+        Ok((Personal::new(filled), whole))
     }
 }
 
@@ -94,7 +93,8 @@ mod tests {
 
     fn filled(text: &str, parameters: &[(&str, &str)]) -> Result<String, TemplateRefusal> {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), Personal::new((*value).to_owned()));
-        let filled = Template::read(text).fill(&parameters.iter().map(own).collect(), 1000)?;
+        let (filled, whole) = Template::read(text).fill(&parameters.iter().map(own).collect(), 1000)?;
+        assert!(whole);
         Ok(filled.reveal().clone())
     }
 
@@ -125,10 +125,15 @@ mod tests {
     }
 
     #[test]
-    fn few_words_do_not_make_a_great_many() {
-        let text = "{{a}}".repeat(10_000);
-        let parameters = [("a".to_owned(), Personal::new("0123456789".to_owned()))].into();
-        let filled = Template::read(&text).fill(&parameters, 100).expect("filled");
-        assert!((101..=110).contains(&filled.reveal().len()));
+    fn a_text_has_no_more_characters_than_are_asked_for_and_says_whether_it_is_whole() {
+        let parameters = [("a".to_owned(), Personal::new("åbcdefghij".to_owned()))].into();
+        for text in ["{{a}}".repeat(10_000), "å".repeat(1_000_000), format!("{}{{{{a}}}}", "å".repeat(99))] {
+            let (filled, whole) = Template::read(&text).fill(&parameters, 100).expect("filled");
+            assert_eq!((filled.reveal().chars().count(), whole), (100, false));
+        }
+        let (filled, whole) = Template::read(&"{{a}}".repeat(10)).fill(&parameters, 100).expect("filled");
+        assert_eq!((filled.reveal().chars().count(), whole), (100, true), "just so many");
+        let missing = Template::read(&format!("{}{{{{b}}}}", "å".repeat(200))).fill(&parameters, 100);
+        assert_eq!(missing, Err(TemplateRefusal::Missing("b".into())), "also behind the last that is taken");
     }
 }

@@ -5,6 +5,10 @@ use crate::domain::template::{Parameters, Template};
 use crate::domain::{Encoding, Parts, Personal, text};
 use crate::store::credentials::Account;
 
+/// Characters of a filled text that are looked at for each part: it has 160 at most, and marks that stand by themselves may
+/// go when letters are transliterated.
+const CHARACTERS: usize = 4 * 160;
+
 /// A text as it is sent.
 #[derive(Debug, Clone)]
 pub(super) struct Worded {
@@ -61,9 +65,14 @@ impl<'a> Wording<'a> {
             Self::Same(worded) => Ok(worded.clone()),
             Self::Each(template, style) => {
                 let none = Parameters::new();
-                // A part has 160 characters at most.
-                let filled = template.fill(parameters.unwrap_or(&none), usize::from(style.most) * 160);
-                style.word(filled.map_err(|refusal| Refusal { code: refusal.code(), detail: refusal.to_string() })?)
+                let most = usize::from(style.most) * CHARACTERS;
+                let filled = template.fill(parameters.unwrap_or(&none), most);
+                let (text, whole) =
+                    filled.map_err(|refusal| Refusal { code: refusal.code(), detail: refusal.to_string() })?;
+                if !whole && style.too_long == TooLong::Refuse {
+                    return Err(style.too_many_parts());
+                }
+                style.word(text)
             }
         }
     }
@@ -95,10 +104,14 @@ impl Style {
         }
         let parts = text::parts(text.reveal(), encoding).map_err(unfit)?;
         if parts.get() > self.most {
-            let most = self.most;
-            let detail = format!("the text takes more than {most} parts: shorten it, or write `tooLong` as truncate");
-            return Err(Refusal { code: "too_many_parts", detail });
+            return Err(self.too_many_parts());
         }
         Ok(Worded { text, encoding, parts })
+    }
+
+    fn too_many_parts(self) -> Refusal {
+        let most = self.most;
+        let detail = format!("the text takes more than {most} parts: shorten it, or write `tooLong` as truncate");
+        Refusal { code: "too_many_parts", detail }
     }
 }

@@ -202,8 +202,9 @@ pub async fn note(
         return Ok(false);
     }
     sqlx::query!(
-        "update webhook_job set attempts = attempts + 1, tried_at = $4, status = $5, failure = $6, outcome = $3,
-             done_at = case when $3 = 'waiting' then null else $4::timestamptz end
+        "update webhook_job set attempts = attempts + 1, tried_at = $4, status = $5, failure = $6,
+             outcome = case when $3 = 'waiting' then outcome else $3 end,
+             done_at = case when $3 = 'waiting' then done_at else $4::timestamptz end
          where tenant_id = $1 and job_id = $2",
         of.tenant.0,
         job,

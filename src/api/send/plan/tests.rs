@@ -195,6 +195,15 @@ fn a_recipient_whose_words_do_not_fit_is_refused_by_itself() {
     assert_eq!((plan.accepted[0].index, plan.refused[0].code.as_str()), (1, "text_not_gsm"));
     let plan = with("ok", &"b".repeat(3 * 153 + 1));
     assert_eq!((plan.accepted[0].index, plan.refused[0].code.as_str()), (0, "too_many_parts"));
+    // What is too long is refused also where its end, which is not looked at, would leave when it is transliterated.
+    let marks = format!(
+        r##"{{"to": [{{"number": "20123456", "parameters": {{"a": "{}{}"}}}}], "text": "{{{{a}}}}",
+        "maxParts": 1, "transliterate": true}}"##,
+        "e\u{301}".repeat(400),
+        "x".repeat(200)
+    );
+    let Problem::AllRefused(refused) = planned(&marks).expect_err("too long") else { panic!("refused by itself") };
+    assert_eq!(refused[0].code, "too_many_parts");
     let plan = with("ok", "");
     assert_eq!((plan.accepted[0].index, plan.refused[0].code.as_str()), (0, "text_empty"));
 }

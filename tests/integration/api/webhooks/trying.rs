@@ -302,3 +302,20 @@ async fn a_worker_delivers_until_it_is_told_to_stop_and_ends_what_is_under_way()
     assert_eq!(scene.states(&webhook).await, ["delivered", "waiting"], "the one under way was noted");
     assert_eq!(scene.deliver().await, 1, "the next worker need not wait");
 }
+
+#[tokio::test]
+async fn what_was_cancelled_while_it_was_tried_waits_no_more() {
+    let scene = Scene::set().await;
+    let (webhook, _) = scene.webhook(&["message.final"]).await;
+    scene.ended(1).await;
+    scene.receiver.answer(&[500]);
+    scene.receiver.hold();
+    let mut worker = scene.worker();
+    let under_way = tokio::spawn(async move { worker.pass().await });
+    scene.receiver.until_arrived(1).await;
+    scene.call(Method::PATCH, &format!("/v1/webhooks/{webhook}"), &json!({"enabled": false})).await;
+    scene.receiver.let_go();
+    assert_eq!(under_way.await.expect("no panic").expect("the database answers"), 1);
+    let told = &scene.deliveries(&webhook).await[0];
+    assert_eq!((&told["state"], &told["attempts"], &told["lastStatus"]), (&json!("cancelled"), &json!(1), &json!(500)));
+}
