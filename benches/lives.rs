@@ -48,8 +48,10 @@ const ROUNDS: usize = 3;
 /// Lives per second of the servers' CPU.
 const WANTED: f64 = 8_000.0;
 /// Pairs of rounds, sealed and not, that show what encryption costs, and how much of the rate it may cost.
-const PAIRS: usize = 12;
+const PAIRS: usize = 45;
 const WANTED_COST: f64 = 0.05;
+/// After so long nothing of the round before is under way.
+const SETTLES: Duration = Duration::from_millis(1500);
 /// The key that is named by what is not sealed.
 const NONE: &str = "none";
 static SEALED: AtomicBool = AtomicBool::new(true);
@@ -107,7 +109,8 @@ async fn measure(
     ExitCode::SUCCESS
 }
 
-/// Rounds with and without encryption in turns, since the store fills meanwhile.
+/// Short rounds with and without encryption in turns, since the store fills meanwhile, and is vacuumed and written out now and then: many of
+/// them, so that each kind meets all of that as often.
 async fn encryption(databases: &Databases, time: Duration, lives: &AtomicU64) -> ExitCode {
     let (mut sealed, mut plain, mut costs) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..PAIRS {
@@ -115,17 +118,16 @@ async fn encryption(databases: &Databases, time: Duration, lives: &AtomicU64) ->
         for seal in [pair % 2 == 0, pair % 2 == 1] {
             SEALED.store(seal, Ordering::Relaxed);
             // What is under way was made before.
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(SETTLES).await;
             let rate = round(databases, time, lives).await.per_second;
             if seal { sealed.push(rate) } else { plain.push(rate) }
         }
-        let (with, without) = (sealed[pair], plain[pair]);
-        costs.push(1.0 - with / without);
+        costs.push(1.0 - sealed[pair] / plain[pair]);
     }
-    let cost = median(&mut costs);
+    let cost = 1.0 - sealed.iter().sum::<f64>() / plain.iter().sum::<f64>();
     let report = serde_json::json!({
-        "lives_per_second": {"sealed": median(&mut sealed), "not_sealed": median(&mut plain)},
-        "cost": cost, "of": costs, "wanted": WANTED_COST,
+        "lives_per_second": {"sealed": mean(&sealed), "not_sealed": mean(&plain)},
+        "cost": cost, "standard_error": standard_error(&costs), "pairs": PAIRS, "wanted": WANTED_COST,
     });
     println!("{report}");
     if cost > WANTED_COST {
@@ -133,6 +135,19 @@ async fn encryption(databases: &Databases, time: Duration, lives: &AtomicU64) ->
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few")]
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// By how much the mean of these may be off.
+#[expect(clippy::cast_precision_loss, reason = "a few")]
+fn standard_error(values: &[f64]) -> f64 {
+    let (mean, count) = (mean(values), values.len() as f64);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (squares / (count - 1.0) / count).sqrt()
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -239,6 +239,7 @@ impl Expiry {
     }
 
     async fn drop_day(&self, day: &store::Day) -> Result<(), Error> {
+        store::detach_day(&self.pool, day).await?;
         let items = store::drop_day(&self.pool, day).await?;
         Ok(journal::append(&self.pool, What::Partition, &day.parent, day.day, Gone { items, tenants: 0 }).await?)
     }

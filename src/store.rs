@@ -36,6 +36,11 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use zeroize::Zeroizing;
 
+/// Whether a statement gave up a lock that others hold, because it was told to wait no longer.
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
+}
+
 /// Where a database is and how to log in. Comes from a Secret's file; `Debug` shows host and login, never the password.
 #[derive(Clone)]
 pub struct Dsn {

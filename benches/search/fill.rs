@@ -113,7 +113,7 @@ impl Filling {
             "create table {name} (like message_log including defaults including constraints) with (fillfactor = 100)"
         );
         sqlx::query(AssertSqlSafe(create)).execute(&mut *transaction).await.expect("created");
-        let copy = format!("copy {name} from stdin with (format binary, freeze)");
+        let copy = format!("copy {name} ({COLUMNS}) from stdin with (format binary, freeze)");
         let mut copy = transaction.copy_in_raw(&copy).await.expect("copying");
         let mut rows = Rows::begin(day);
         let key = self.keyring.log_key(self.log.tenants[0], day).await.expect("a key");
@@ -185,6 +185,11 @@ fn entry(digits: &str) -> Vec<u8> {
     to_bytes(&entry).expect("bytes").reveal().clone()
 }
 
+/// What a row of the log is filled with, in order; it has no reference of its tenant's.
+const COLUMNS: &str =
+    "tenant_id, message_id, day, batch_id, state, error, parts, amount, route_id, upstream_id, tag, submitted_at,
+    final_at, log_key, entry, number_hash";
+
 /// Rows in the binary form of COPY.
 struct Rows {
     octets: Vec<u8>,
@@ -207,7 +212,7 @@ impl Rows {
         self.octets.extend(content);
     }
 
-    /// A delivered message, its columns in the order of the table.
+    /// A delivered message: [`COLUMNS`].
     #[allow(clippy::too_many_arguments)]
     fn add(
         &mut self,

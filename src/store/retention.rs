@@ -1,10 +1,14 @@
 //! The end of what was kept, and the journal of it (D1 to D4). Keys go first, by the keyring; what is removed here is
 //! unreadable already.
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::PgPool;
+use tokio::time::sleep;
 
+use super::is_lock_timeout;
 use crate::domain::TenantId;
 
 pub mod journal;
@@ -12,6 +16,9 @@ pub mod mail;
 
 /// Rows that are erased at once.
 const AT_ONCE: i32 = 5_000;
+/// How often a day is asked for in one run, and how long whoever waited behind that has in between.
+const DETACH_TRIES: u32 = 40;
+const DETACH_PAUSE: Duration = Duration::from_millis(250);
 
 /// What the database would not do.
 #[derive(Debug, thiserror::Error)]
@@ -153,13 +160,29 @@ pub async fn expirable_whole(pool: &PgPool, now: Timestamp, today: Date) -> Resu
     Ok(rows.into_iter().map(|row| Day { parent: row.parent, name: row.name, day: row.day.to_jiff() }).collect())
 }
 
-/// Takes a day out of its table and drops it, in two steps, so that its files go after every lock is released. How many rows
-/// it had, as the planner believed.
+/// Takes a day out of its table; nobody waits for a vacuum of it. Where somebody is at work in the table for longer than a moment it is
+/// tried again, so that nobody has to wait behind this.
+///
+/// # Errors
+/// When the database says no: then it goes by the next run.
+pub async fn detach_day(pool: &PgPool, day: &Day) -> Result<(), Error> {
+    sqlx::query!("select settle_day($1)", day.name).execute(pool).await.map_err(Error::Drop)?;
+    let mut tries = 1;
+    loop {
+        match sqlx::query!("select detach_day($1)", day.name).execute(pool).await {
+            Err(error) if is_lock_timeout(&error) && tries < DETACH_TRIES => sleep(DETACH_PAUSE).await,
+            tried => return tried.map(|_| ()).map_err(Error::Drop),
+        }
+        tries += 1;
+    }
+}
+
+/// Drops a day that is in no table any more; its files go after every lock is released. How many rows it had, as the planner
+/// believed.
 ///
 /// # Errors
 /// When the database says no: then it goes by the next run.
 pub async fn drop_day(pool: &PgPool, day: &Day) -> Result<i64, Error> {
-    sqlx::query!("select detach_day($1)", day.name).execute(pool).await.map_err(Error::Drop)?;
     let rows = sqlx::query_scalar!("select drop_day($1)", day.name).fetch_one(pool).await.map_err(Error::Drop)?;
     Ok(rows.unwrap_or_default())
 }

@@ -2,7 +2,7 @@
 //!
 //! Locks are taken in one order everywhere, keys of repetitions before quotas and each sorted, so that two groups wait
 //! for one another but never in a circle.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff_sqlx::ToSqlx as _;
@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::quota::{self, Limits};
-use super::{Call, Error, Outcome};
+use super::{Call, Error, Logged, Outcome};
 use crate::domain::TenantId;
 use crate::store::repeats::{self, Claim, Claimed};
 
@@ -24,10 +24,10 @@ fn failed(error: sqlx::Error) -> Error {
 pub(super) async fn store(pool: &PgPool, calls: &[Call]) -> Result<Vec<Outcome>, Error> {
     let mut transaction = pool.begin().await.map_err(failed)?;
     let mut outcomes: Outcomes<'_> = calls.iter().map(|call| (call, None)).collect();
-    let limits = enforce(&mut transaction, &mut outcomes).await.map_err(failed)?;
+    let (limits, unlogged) = enforce(&mut transaction, &mut outcomes).await.map_err(failed)?;
     claim_keys(&mut transaction, &mut outcomes).await.map_err(failed)?;
     quota::spend(&mut transaction, &mut outcomes, &limits).await.map_err(failed)?;
-    enqueue(&mut transaction, &outcomes).await.map_err(failed)?;
+    enqueue(&mut transaction, &outcomes, &unlogged).await.map_err(failed)?;
     transaction.commit().await.map_err(|error| match error {
         // The server said no: nothing is stored. Silence says nothing.
         sqlx::Error::Database(_) => failed(error),
@@ -40,11 +40,15 @@ fn open<'a>(outcomes: &'a Outcomes<'_>) -> impl Iterator<Item = &'a Call> {
     outcomes.iter().filter(|(_, outcome)| outcome.is_none()).map(|(call, _)| *call)
 }
 
-/// Refuses the calls of tenants that may not send; returns the limits of the others.
-async fn enforce(db: &mut PgConnection, outcomes: &mut Outcomes<'_>) -> sqlx::Result<HashMap<TenantId, Limits>> {
+/// Refuses the calls of tenants that may not send; returns the limits of the others, and for whom nothing is logged: who sealed a
+/// message may not have heard of that yet (D4).
+async fn enforce(
+    db: &mut PgConnection,
+    outcomes: &mut Outcomes<'_>,
+) -> sqlx::Result<(HashMap<TenantId, Limits>, HashSet<TenantId>)> {
     let tenants: Vec<i64> = outcomes.iter().map(|(call, _)| call.tenant.0).collect();
     let rows = sqlx::query!(
-        "select tenant_id, may_accept, code, reason, messages_per_hour, messages_per_day from enforcement
+        "select tenant_id, may_accept, code, reason, messages_per_hour, messages_per_day, log_days from enforcement
          where tenant_id = any($1)",
         &tenants
     )
@@ -62,10 +66,11 @@ async fn enforce(db: &mut PgConnection, outcomes: &mut Outcomes<'_>) -> sqlx::Re
             }
         }
     }
+    let unlogged = rows.iter().filter(|(_, row)| row.log_days == 0).map(|(tenant, _)| *tenant).collect();
     let limits = rows
         .into_iter()
         .map(|(tenant, row)| (tenant, Limits { per_hour: row.messages_per_hour, per_day: row.messages_per_day }));
-    Ok(limits.collect())
+    Ok((limits.collect(), unlogged))
 }
 
 /// Stores the keys of repetitions: of two equal calls one is the first.
@@ -88,7 +93,7 @@ async fn claim_keys(db: &mut PgConnection, outcomes: &mut Outcomes<'_>) -> sqlx:
 }
 
 /// Writes the queue rows of all calls that nothing refused.
-async fn enqueue(db: &mut PgConnection, outcomes: &Outcomes<'_>) -> sqlx::Result<()> {
+async fn enqueue(db: &mut PgConnection, outcomes: &Outcomes<'_>, unlogged: &HashSet<TenantId>) -> sqlx::Result<()> {
     let calls: Vec<&Call> = open(outcomes).collect();
     if calls.is_empty() {
         return Ok(());
@@ -101,20 +106,26 @@ async fn enqueue(db: &mut PgConnection, outcomes: &Outcomes<'_>) -> sqlx::Result
         calls.iter().map(|call| call.not_before.map(jiff_sqlx::ToSqlx::to_sqlx)).collect();
     let expires_at: Vec<jiff_sqlx::Timestamp> = calls.iter().map(|call| call.expires_at.to_sqlx()).collect();
     let queue_keys: Vec<&str> = calls.iter().map(|call| call.queue_key.as_str()).collect();
-    let log_keys: Vec<Option<&str>> = calls.iter().map(|call| call.log_key.as_deref()).collect();
+    let log_keys: Vec<Option<&str>> =
+        calls.iter().map(|call| call.log_key.as_deref().filter(|_| !unlogged.contains(&call.tenant))).collect();
     let messages =
         || calls.iter().zip(&numbers).flat_map(|(call, of)| call.messages.iter().map(move |message| (of, message)));
+    let logged: Vec<Option<&Logged>> = calls
+        .iter()
+        .zip(&log_keys)
+        .flat_map(|(call, key)| {
+            call.messages.iter().map(move |message| message.logged.as_ref().filter(|_| key.is_some()))
+        })
+        .collect();
     let call_of: Vec<i32> = messages().map(|(of, _)| *of).collect();
     let ids: Vec<Uuid> = messages().map(|(_, message)| message.id.0).collect();
     let parts: Vec<i16> = messages().map(|(_, message)| message.parts.get().into()).collect();
     let amounts: Vec<i64> = messages().map(|(_, message)| message.price.0).collect();
     let bodies: Vec<&[u8]> = messages().map(|(_, message)| &message.body[..]).collect();
-    let entries: Vec<Option<&[u8]>> =
-        messages().map(|(_, message)| Some(&message.logged.as_ref()?.entry[..])).collect();
-    let hashes: Vec<Option<&[u8]>> =
-        messages().map(|(_, message)| Some(&message.logged.as_ref()?.number_hash[..])).collect();
+    let entries: Vec<Option<&[u8]>> = logged.iter().map(|logged| Some(&logged.as_ref()?.entry[..])).collect();
+    let hashes: Vec<Option<&[u8]>> = logged.iter().map(|logged| Some(&logged.as_ref()?.number_hash[..])).collect();
     let references: Vec<Option<&[u8]>> =
-        messages().map(|(_, message)| Some(&message.logged.as_ref()?.reference_hash.as_ref()?[..])).collect();
+        logged.iter().map(|logged| Some(&logged.as_ref()?.reference_hash.as_ref()?[..])).collect();
     sqlx::query!(
         "insert into queue (tenant_id, message_id, batch_id, day, not_before, expires_at, parts, amount, queue_key, log_key,
              body, entry, number_hash, reference_hash)

@@ -6,6 +6,7 @@ use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
 use serde_json::Value;
 use sqlx::{PgPool, Postgres, Transaction};
 
+use super::super::is_lock_timeout;
 use super::Error;
 use crate::domain::{MilliOre, RouteId, TenantId};
 
@@ -158,10 +159,6 @@ pub async fn close(pool: &PgPool, tenant: TenantId, closing: Closing<'_>) -> Res
         tried => tried,
     }
     .map_err(Error::Enforce)
-}
-
-fn is_lock_timeout(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
 }
 
 async fn try_close(pool: &PgPool, tenant: TenantId, closing: Closing<'_>) -> Result<bool, sqlx::Error> {

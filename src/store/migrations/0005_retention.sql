@@ -109,19 +109,29 @@ begin
         order by p.at, p.relname;
 end $$;
 
--- Takes the partition of a day, hour or month out of its table. The old day itself is locked first: whoever may still be at work on it is a vacuum,
--- which gives way to one that waits for a second. For the table as a whole it waits a moment only, and whoever comes meanwhile
--- waits no longer.
-create function detach_day(partition text) returns void
+-- Before a partition is taken out: no vacuum works on it from now on, and one that does gives way to this after a second. Nobody
+-- else waits for it, so it is in a transaction of its own.
+create function settle_day(partition text) returns void
 language plpgsql security definer set search_path = budstikke, pg_temp set lock_timeout = '5s' as $$
+begin
+    perform from pg_inherits i join pg_class p on p.oid = i.inhparent
+    where i.inhrelid = to_regclass(quote_ident(partition)) and p.relname in ('message_log', 'message_part', 'inbound', 'mail_copy', 'usage');
+    if found then
+        execute format('alter table %I set (autovacuum_enabled = false)', partition);
+    end if;
+end $$;
+
+-- Takes the partition of a day, hour or month out of its table. The table as a whole is locked first and the old day after it, as
+-- everybody does who reads: in the other order each would wait for the other. It waits for those who are at work in it for a moment
+-- only, and who comes meanwhile waits no longer.
+create function detach_day(partition text) returns void
+language plpgsql security definer set search_path = budstikke, pg_temp set lock_timeout = '150ms' as $$
 declare
     parent text;
 begin
     select p.relname into parent from pg_inherits i join pg_class p on p.oid = i.inhparent
     where i.inhrelid = to_regclass(quote_ident(partition)) and p.relname in ('message_log', 'message_part', 'inbound', 'mail_copy', 'usage');
     if parent is not null then
-        execute format('lock table %I in access exclusive mode', partition);
-        perform set_config('lock_timeout', '300ms', true);
         execute format('alter table %I detach partition %I', parent, partition);
     end if;
 end $$;
@@ -248,4 +258,4 @@ end $$;
 
 grant execute on function erase_account(bigint, date) to budstikke_operator;
 grant execute on function journal_append(text, text, date, bigint, bigint), retention_begins(timestamptz), retention_done(timestamptz), expirable_days(date, date),
-    detach_day(text), drop_day(text), purge_kept(date, integer), expire_queue(date, integer) to budstikke_operator;
+    settle_day(text), detach_day(text), drop_day(text), purge_kept(date, integer), expire_queue(date, integer) to budstikke_operator;

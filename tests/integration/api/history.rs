@@ -187,7 +187,11 @@ async fn who_opts_out_has_no_history_though_it_is_not_erased_yet() {
         assert_eq!(service.get(path).await.status, StatusCode::OK);
     }
     service.enforce("log_days = 0").await;
-    // What the key opens is remembered for a second; another key of the tenant's opens what holds now.
+    // What the key opens is remembered for a second, and the message sealed as if it were to be logged: it is not (D4).
+    let late = service.sent("20123457", "hemmeligt").await;
+    let logged = "select log_key is not null or entry is not null or number_hash is not null from queue where message_id = $1::uuid";
+    assert!(!sqlx::query_scalar::<_, bool>(logged).bind(late).fetch_one(&service.owner()).await.expect("a row"), "D4");
+    // Another key of the tenant's opens what holds now.
     let key = mint(&service.databases, service.tenant, &Scope::ALL).await;
     for path in &paths {
         assert_eq!(service.api.get(&key, path).await.problem(404), "not-found");
