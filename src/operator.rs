@@ -25,6 +25,7 @@ mod context;
 mod controller;
 mod expiry;
 mod failure;
+mod idle;
 mod labels;
 mod lead;
 mod leader;
@@ -242,6 +243,7 @@ fn context(args: &Args, client: &Client) -> Result<Context, Error> {
         wrapping_key_days: args.wrapping_key_days,
         retention: watch::Sender::default(),
         closed_since: watch::Sender::default(),
+        work: idle::Work::default(),
         expire_now: Notify::new(),
         authority,
         database: DataInstance::read(&file("database/operator-url"))?,

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::backoff::Backoff;
 use super::expiry::Last;
+use super::idle::Work;
 use super::metrics::Metrics;
 use super::told::Told;
 use super::{Args, Error};
@@ -29,6 +30,8 @@ pub(super) struct Context {
     pub(super) retention: watch::Sender<Last>,
     /// Since when sending is closed, because a database was restored.
     pub(super) closed_since: watch::Sender<Option<Timestamp>>,
+    /// Who has something to send.
+    pub(super) work: Work,
     /// What must be gone is looked at now.
     pub(super) expire_now: Notify,
     pub(super) authority: Authority,

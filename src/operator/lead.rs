@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::controller::{Scope, run};
 use super::world::World;
-use super::{Args, expiry, maintenance, restored, rotation, route, vanished};
+use super::{Args, expiry, idle, maintenance, restored, rotation, route, vanished};
 use crate::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
 
 /// What has begun may take this long to end.
@@ -28,6 +28,7 @@ pub(super) async fn lead(context: &Arc<Context>, worlds: &[Arc<World>], args: &A
     tasks.spawn(expiry::run(Arc::clone(context), stop.clone()));
     tasks.spawn(restored::run(Arc::clone(context), worlds.to_vec(), Arc::clone(args), stop.clone()));
     tasks.spawn(rotation::run(Arc::clone(context), stop.clone()));
+    tasks.spawn(idle::run(Arc::clone(context), worlds.to_vec(), stop.clone()));
     tasks.spawn(route::follow_upstreams(Arc::clone(context), worlds.to_vec(), stop.clone()));
     tracing::info!("leading");
     stop.cancelled().await;

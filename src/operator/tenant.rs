@@ -14,6 +14,7 @@ mod validate;
 use std::time::Duration;
 
 use kube::ResourceExt as _;
+use tokio::time::Instant;
 
 use self::account::Taken;
 use self::dereference::Dereferenced;
@@ -21,9 +22,10 @@ use self::validate::Judgement;
 use super::conditions::{Standing, Verdict, conditions};
 use super::controller::{Controlled, Scope};
 use super::failure::Failure;
+use super::idle::Rest;
 use super::{midnight, restored, status};
 use crate::crd::conditions::{reasons, types};
-use crate::crd::tenant::{RouteStatus, SenderStatus};
+use crate::crd::tenant::{RouteStatus, Sender, SenderStatus};
 use crate::crd::values::Day;
 use crate::crd::{Tenant, TenantStatus};
 use crate::domain::{TenantId, copenhagen_day};
@@ -87,6 +89,10 @@ impl Tenant {
             provision::mail_keys(scope, self, tenant, &found).await?;
             provision::keep(scope, tenant, wanted, judgement.erased_on, today).await?;
             provision::keep_mail(scope, self, tenant, &found).await?;
+            match rest(scope, self, tenant, &found) {
+                Rest::Awake(until) => wait = wait.min(until),
+                Rest::Asleep => judgement.asleep = judgement.closed.is_none(),
+            }
             wait = wait.min(provision::sender(scope, self, tenant, &found, &judgement).await?);
         } else if let Some((code, reason)) = &judgement.closed {
             account::close(scope, self, tenant, code, reason).await?;
@@ -95,6 +101,14 @@ impl Tenant {
         status::write(scope, self, told(self, scope, tenant, &found, &judgement)).await?;
         Ok(wait)
     }
+}
+
+/// Whether the tenant has had nothing to send for as long as its owner says.
+fn rest(scope: &Scope, tenant: &Tenant, id: TenantId, found: &Dereferenced) -> Rest {
+    let idle = tenant.spec.sender.as_ref().map_or_else(|| Sender::default().idle_seconds(), Sender::idle_seconds);
+    let idle = idle.map(|seconds| Duration::from_secs(seconds.into()));
+    let place = (scope.world.namespace.as_str(), tenant.name_any());
+    scope.context.work.rest(id, (place.0, &place.1), idle, found.live.is_at_zero(), Instant::now())
 }
 
 /// The account is not this resource's: nothing of it is touched or told.
@@ -156,7 +170,9 @@ fn sender(tenant: &Tenant, found: &Dereferenced, judgement: &Judgement) -> (Send
     let ready = found.live.ready_pods();
     let pods = SenderStatus { ready, desired, summary: format!("{ready}/{desired}") };
     let message = format!("{ready} of {desired} sender pods are ready");
-    let verdict = if desired == 0 {
+    let verdict = if judgement.asleep {
+        Verdict::yes(types::SENDER_READY, reasons::IDLE, "asleep: nothing to send; the next message starts its pods")
+    } else if desired == 0 {
         Verdict::yes(types::SENDER_READY, judgement.active.reason, "no sender pods are wanted now")
     } else if ready >= desired {
         Verdict::yes(types::SENDER_READY, reasons::SUCCEEDED, message)

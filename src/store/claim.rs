@@ -219,6 +219,25 @@ pub async fn next_due(pool: &PgPool, tenant: TenantId, now: jiff::Timestamp) -> 
     Ok(due.map(Timestamp::to_jiff))
 }
 
+/// The tenants that may send and have something to: messages that are due by `by`, or under way.
+///
+/// # Errors
+/// When the database says no.
+pub async fn with_work(pool: &PgPool, by: jiff::Timestamp) -> Result<Vec<TenantId>, Error> {
+    // One row of each is enough, and found by the key: of whoever has millions no more is read.
+    let tenants = sqlx::query_scalar!(
+        r#"select e.tenant_id from enforcement e cross join lateral (
+               (select from queue q where q.tenant_id = e.tenant_id and q.state = 0 and (q.not_before is null or q.not_before <= $1) limit 1)
+               union all (select from flight f where f.tenant_id = e.tenant_id limit 1) limit 1
+           ) as work where e.may_send"#,
+        by.to_sqlx() as Timestamp
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(Error::Read)?;
+    Ok(tenants.into_iter().map(TenantId).collect())
+}
+
 /// Puts messages in a flight, if this sender still may: committed when this returns. The gate's locks make a suspension or
 /// a newer sender wait for it, or be seen by it.
 ///

@@ -214,9 +214,10 @@ fn open_routes(found: &Dereferenced) -> impl Iterator<Item = (&Route, &FoundRout
     found_routes(found).filter(|(_, found)| found.closed.is_none())
 }
 
-/// Pods that are wanted now: none while the account is closed, and none that would have no connector to reach.
+/// Pods that are wanted now: none while the account is closed or has had nothing to send for long, and none that would have no
+/// connector to reach.
 pub(super) fn replicas(spec: &TenantSpec, found: &Dereferenced, judgement: &Judgement) -> i32 {
-    if judgement.closed.is_some() || open_routes(found).next().is_none() {
+    if judgement.closed.is_some() || judgement.asleep || open_routes(found).next().is_none() {
         return 0;
     }
     pods_wanted(spec)

@@ -103,6 +103,11 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// No pods are wanted at present.
+    pub(super) fn is_at_zero(&self) -> bool {
+        self.deployment.as_deref().and_then(|deployment| deployment.spec.as_ref()?.replicas) == Some(0)
+    }
+
     pub(super) fn ready_pods(&self) -> i32 {
         self.deployment.as_deref().map_or(0, rollout::ready_pods)
     }

@@ -28,6 +28,8 @@ pub(super) struct Judgement {
     pub(super) country: Verdict,
     /// Why the account is closed, as the stable word and the text that API answers carry; `None`: it is open.
     pub(super) closed: Option<(&'static str, String)>,
+    /// It has had nothing to send for so long that it has no pods.
+    pub(super) asleep: bool,
     /// The day on which the account is erased for good (A6).
     pub(super) erased_on: Option<Date>,
 }
@@ -64,6 +66,7 @@ pub(super) fn validate(spec: &TenantSpec, found: &Dereferenced, today: Date) -> 
         numbers: Verdict::yes(types::ROUTES_READY, reasons::SUCCEEDED, ""),
         country: country(spec),
         closed: None,
+        asleep: false,
         erased_on: erased_on(spec, found),
     };
     judgement.closed = closed_by_spec(spec, today).or_else(|| closed_by_others(found, &judgement));
