@@ -33,6 +33,8 @@ use crate::store::accounts::{self, Identity, Written};
 
 /// Between two looks at keys that are not in the archive yet.
 const UNTIL_SAFE: Duration = Duration::from_secs(2);
+/// Between two looks whether another account has given up a number that this one wants.
+const UNTIL_FREE: Duration = Duration::from_secs(15);
 /// Until the watch has brought that what another account has left is emptied.
 const UNTIL_EMPTY: Duration = Duration::from_secs(1);
 
@@ -77,7 +79,12 @@ impl Tenant {
                 .await
                 .map_err(Failure::Account)?;
             match written {
-                Written::InForce(taken) => judgement.numbers = validate::numbers(&taken),
+                Written::InForce(taken) => {
+                    judgement.numbers = validate::numbers(&taken);
+                    if !taken.is_empty() {
+                        wait = wait.min(UNTIL_FREE);
+                    }
+                }
                 Written::Outdated => return Err(Failure::Outdated),
             }
             let wanted = build::kept(self, &found, orders.log_days());

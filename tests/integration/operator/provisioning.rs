@@ -182,3 +182,38 @@ async fn nothing_is_written_when_nothing_changed() {
         assert!(after.contains(&(what.clone(), version)), "{what} was written though nothing changed");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keyword_is_one_tenants_and_another_that_wants_it_is_told() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    let wants = |name: &str, keywords: &[&str]| {
+        let mut wanted = tenant(name);
+        wanted["spec"]["inboundNumbers"] = json!([{"number": "1204", "keywords": keywords}]);
+        wanted
+    };
+    let of = async |name: &'static str, keyword: &'static str| -> bool {
+        let owned = sqlx::query_scalar(
+            "select exists (select from inbound_number join tenant using (tenant_id)
+                            where name = $1 and number = '1204' and keyword = $2)",
+        );
+        owned.bind(name).bind(keyword).fetch_one(&scene.pool()).await.expect("read")
+    };
+    scene.create::<Tenant>(wants("acme", &["STEM", "VIND"])).await;
+    let operator = scene.operator("one");
+    scene.until("the keywords of the first", || async { of("acme", "STEM").await.then_some(()) }).await;
+
+    scene.pods_come("connector-main").await;
+    scene.create::<Tenant>(wants("other", &["STEM", "HJÆLP"])).await;
+    let message = scene.tenant_says("other", "Stalled", "True", "Invalid").await;
+    assert_eq!(message, "another Tenant has 1204 STEM in `inboundNumbers`: take it out of one of the two");
+    scene.tenant_says("other", "Ready", "False", "Invalid").await;
+    assert!(of("other", "HJÆLP").await, "what nobody else wants is the tenant's at once");
+    assert!(of("acme", "STEM").await && !of("other", "STEM").await, "the first one keeps it");
+
+    let less = json!({"spec": {"inboundNumbers": [{"number": "1204", "keywords": ["VIND"]}]}});
+    scene.change::<Tenant>("acme", less).await;
+    scene.until("the keyword is the other's", || async { of("other", "STEM").await.then_some(()) }).await;
+    scene.tenant_says("other", "Ready", "False", "PodsNotReady").await;
+    operator.stop().await;
+}
