@@ -5,7 +5,7 @@
 //! - `dispatch`, `brake`: sends what waits, in order and at the route's rate. `binds`, `upstream`: the client side.
 //!   `line`: what takes submits there, over SMPP or HTTPS. `https`: everything that is of HTTPS alone.
 //! - `answers`, `owners`, `message_id`, `tag`: what became of a submit, and whose it is when its receipt comes.
-//! - `intake`, `delivery`: what the upstream brings. `receipt`, `receipts`, `batch`: receipts. `inbound`: SMS from handsets.
+//! - `intake`, `delivery`: what the upstream brings. `receipt`, `receipts`, `batch`, `spelling`: receipts. `inbound`: SMS from handsets.
 //! - `follow`: what the database says. `report`: what it is told of the upstream, for the route's status. `metrics`.
 //!
 //! It has no key that opens anything, and no right to a table: a few functions of its route's login.
@@ -31,6 +31,7 @@ mod receipts;
 mod reply;
 mod report;
 mod senders;
+mod spelling;
 mod tag;
 mod upstream;
 
@@ -245,11 +246,18 @@ impl Connector {
         let binds = Arc::new(binds::Binds::default());
         let brake = Arc::new(brake::Brake::default());
         let memory = Arc::new(owners::Memory::default());
+        let spelling = Arc::new(spelling::Spelling::new(config.clone()));
         let changed = Arc::new(Notify::new());
         let (no_senders, no_upstream) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
 
-        let receipts = receipts::Receipts::new(Arc::clone(&exchange), Arc::clone(&memory), &pool, metrics.clone());
+        let receipts = receipts::Receipts::new(
+            Arc::clone(&exchange),
+            Arc::clone(&memory),
+            Arc::clone(&spelling),
+            &pool,
+            metrics.clone(),
+        );
         let intake = Arc::new(intake::Intake {
             receipts,
             inbox: inbound::Inbox::new(pool.clone()),
@@ -272,6 +280,7 @@ impl Connector {
             pod: Uuid::now_v7(),
             binds: Arc::clone(&binds),
             last_failure: Arc::clone(&last_failure),
+            spelling: Arc::clone(&spelling),
             config: config.clone(),
         };
         tasks.spawn(reporter.clone().run());
@@ -293,6 +302,7 @@ impl Connector {
             binds: Arc::clone(&binds),
             brake: Arc::clone(&brake),
             memory: Arc::clone(&memory),
+            spelling: Arc::clone(&spelling),
             key: Arc::clone(&key),
             config: config.clone(),
             metrics: metrics.clone(),

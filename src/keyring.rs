@@ -10,6 +10,7 @@ mod destruction;
 mod hours;
 mod kek;
 pub mod marks;
+pub mod received;
 mod rotation;
 mod safety;
 pub mod seal;

@@ -1,4 +1,5 @@
-//! The worker: tells tenants' webhooks what happened. Any number of pods; an endpoint is one pod's at a time.
+//! The worker: tells tenants' webhooks what happened. Any number of pods; an endpoint is one pod's at a time. It also gives up parts of
+//! received messages that never came, so that what there is of those is told.
 //!
 //! Each endpoint has its jobs in a line, and the head of the line is tried until it is delivered or given up: so an endpoint is told in
 //! order. What a try comes to is in `line` and `schedule`, where it may go in `post`, what it says in `payload`.
@@ -23,6 +24,7 @@ pub use metrics::Metrics;
 
 use crate::domain::{Clock, SystemClock};
 use crate::keyring::{self, Kek, KekArgs, KekError, Keyring};
+use crate::store::received;
 use crate::store::webhooks::{self, claims};
 use crate::telemetry::health::{self, Ready};
 use crate::{pki, store};
@@ -109,6 +111,8 @@ pub enum Error {
 const KEYRING_CONNECTIONS: u32 = 4;
 /// Between two looks for what is due, while nothing comes to an end.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks for received messages whose parts are awaited no longer.
+const GIVE_UP: Duration = Duration::from_secs(15);
 /// Between two looks at how late it is.
 const MEASURE: Duration = Duration::from_secs(15);
 /// How long an endpoint is ours without a word: several times what one try may take.
@@ -240,6 +244,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let mut health = tokio::spawn(health::serve(args.health_listen, registry, ready.clone(), stop.child_token()));
     let watch = tokio::spawn(readiness(Arc::clone(&worker.shared), ready.clone()));
     let measure = tokio::spawn(measure(Arc::clone(&worker.shared)));
+    let give_up = tokio::spawn(give_up(worker.shared.pool.clone()));
     let mut working = tokio::spawn(worker.run());
     tracing::info!("delivering");
     let mut terminate =
@@ -256,6 +261,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     tracing::info!("stopping: what is under way is answered first");
     watch.abort();
     measure.abort();
+    give_up.abort();
     ready.set(false);
     stop.cancel();
     let _ = (&mut working).await;
@@ -268,6 +274,16 @@ async fn readiness(shared: Arc<Shared>, ready: Ready) {
         let recent = matches!(store::schema_is_recent(&shared.pool).await, Ok(true));
         ready.set(recent && shared.keyring.answers().await);
         tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// Gives up parts of received messages that were awaited for an hour, for as long as the worker runs.
+async fn give_up(pool: PgPool) {
+    loop {
+        if let Err(error) = received::give_up(&pool).await {
+            tracing::warn!(%error, "received messages that lack parts wait");
+        }
+        tokio::time::sleep(GIVE_UP).await;
     }
 }
 

@@ -28,6 +28,7 @@ use super::server::Line;
 use super::view::Message;
 use super::webhooks::{self, deliveries::Delivery};
 use crate::domain::{MessageId, Scope, copenhagen_day};
+use crate::store::received::{self, Awaited};
 use crate::store::webhooks::jobs;
 use crate::store::{copy as store, disclosures, history, mail, statistics};
 
@@ -313,13 +314,13 @@ impl Writer {
     async fn inbound(&self) -> Result<(), Stop> {
         let (tenant, mut below) = (self.caller.tenant(), None);
         loop {
-            let found = history::inbound(&self.shared.pool, tenant, self.now, below, PAGE).await;
+            let found = received::list(&self.shared.pool, tenant, self.now, below, PAGE, Awaited::Included).await;
             let found = found.map_err(Problem::database)?;
             let Some(last) = found.last() else { return Ok(()) };
             below = Some(last.id);
-            for record in &found {
-                if let Some(received) = seal::open_inbound(&self.shared.keyring, tenant, record).await? {
-                    self.line("inbound", &InboundMessage::new(record, received)).await?;
+            for message in &found {
+                if let Some(received) = seal::open_received(&self.shared.keyring, tenant, message).await? {
+                    self.line("inbound", &InboundMessage::new(message, received)).await?;
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! `GET /v1/inbound`: what was received.
+//! `GET /v1/inbound`: what was received. Longer messages are whole: their parts are put together where they are opened.
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,9 +16,9 @@ use super::cursor::{self, PageQuery};
 use super::extract::Parameters;
 use super::problem::{Problem, ReadProblems};
 use super::seal;
-use crate::domain::inbound::{Content, Inbound, Segment};
+use crate::domain::inbound::Received;
 use crate::domain::{Personal, Scope};
-use crate::store::history;
+use crate::store::received::{self, Awaited};
 
 /// A received message.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,38 +43,21 @@ pub struct InboundMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, content_encoding = "base64")]
     octets: Option<Personal<String>>,
-    /// Which part of a longer message it is; absent where it is the whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<Part>,
-}
-
-/// One part of a longer message: the same sender, number and reference make one message.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Part {
-    /// What the parts of one message have in common.
-    reference: u16,
-    /// This part, from 1.
-    number: u8,
-    /// Of so many.
-    count: u8,
+    /// As how many SMS it was sent.
+    #[schema(minimum = 1, maximum = 255)]
+    parts: u8,
+    /// Those of them that never came, from 1; absent where it is whole. Their place in the text is not marked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<u16>>)]
+    missing_parts: Vec<u8>,
 }
 
 impl InboundMessage {
-    pub(super) fn new(record: &history::Inbound, inbound: Inbound) -> Self {
-        let (text, octets) = match inbound.content {
-            Content::Text(text) => (Some(text), None),
-            Content::Octets(octets) => (None, Some(Personal::new(STANDARD.encode(octets.reveal())))),
-        };
-        let part = |Segment { reference, number, count }| Part { reference, number, count };
-        Self {
-            id: record.id,
-            received_at: record.received_at,
-            from: inbound.from,
-            to: inbound.to,
-            text,
-            octets,
-            part: inbound.segment.map(part),
-        }
+    pub(super) fn new(message: &received::Message, received: Received) -> Self {
+        let Received { from, to, text, octets, parts, missing } = received;
+        let octets = octets.map(|octets| Personal::new(STANDARD.encode(octets.reveal())));
+        let (id, received_at) = (message.id, message.received_at);
+        Self { id, received_at, from, to, text, octets, parts, missing_parts: missing }
     }
 }
 
@@ -89,6 +72,9 @@ pub struct InboundPage {
 }
 
 /// List received messages, newest first
+///
+/// A message that was sent in several parts is here once all of them have come. Where one has not come an hour after the first, what
+/// there is appears at the place of its first part, with `missingParts`.
 #[utoipa::path(
     get,
     path = "/v1/inbound",
@@ -108,12 +94,13 @@ pub async fn list(
 ) -> Result<Json<InboundPage>, Problem> {
     caller.may(Scope::InboundRead)?;
     let (place, now) = (query.place()?, shared.clock.now());
-    let found = history::inbound(&shared.pool, caller.tenant(), now, place.below, place.rows()).await;
-    let (records, next) = cursor::page(found.map_err(Problem::database)?, place, |record| record.id);
-    let mut messages = Vec::with_capacity(records.len());
-    for record in &records {
-        if let Some(received) = seal::open_inbound(&shared.keyring, caller.tenant(), record).await? {
-            messages.push(InboundMessage::new(record, received));
+    let (pool, tenant) = (&shared.pool, caller.tenant());
+    let found = received::list(pool, tenant, now, place.below, place.rows(), Awaited::Left).await;
+    let (sealed, next) = cursor::page(found.map_err(Problem::database)?, place, |message| message.id);
+    let mut messages = Vec::with_capacity(sealed.len());
+    for message in &sealed {
+        if let Some(received) = seal::open_received(&shared.keyring, tenant, message).await? {
+            messages.push(InboundMessage::new(message, received));
         }
     }
     Ok(Json(InboundPage { messages, next }))

@@ -3,14 +3,16 @@ use jiff::Timestamp;
 
 use super::problem::Problem;
 use super::send::plan::Plan;
-use crate::domain::inbound::Inbound;
+use crate::domain::inbound::Received;
 use crate::domain::{Body, Entry, MessageId, TenantId, content, copenhagen_day};
+use crate::keyring::received::Closed;
 use crate::keyring::seal::Field;
 use crate::keyring::{self, Keyring};
 use crate::store::accept::{Logged, Message};
 use crate::store::copy::Waiting;
 use crate::store::credentials::Account;
-use crate::store::history::{self, Record};
+use crate::store::history::Record;
+use crate::store::received;
 
 /// A call's messages, sealed.
 #[derive(Debug)]
@@ -96,22 +98,19 @@ pub async fn open_body(keyring: &Keyring, tenant: TenantId, waiting: &Waiting) -
     content::from_bytes(&bytes).map(Some).map_err(Problem::internal)
 }
 
-/// A received message; `None` once its key is destroyed (D3).
+/// A received message, its parts put together; `None` once its key is destroyed (D3).
 ///
 /// # Errors
 /// When the keyring is away, or the message is not what was sealed.
-pub async fn open_inbound(
+pub async fn open_received(
     keyring: &Keyring,
     tenant: TenantId,
-    record: &history::Inbound,
-) -> Result<Option<Inbound>, Problem> {
-    let key = match keyring.inbound_private(tenant, &record.key_name).await {
-        Ok(key) => key,
-        Err(keyring::Error::KeyMissing { .. }) => return Ok(None),
-        Err(error) => return Err(away(error)),
-    };
-    let bytes = key.open(record.id, Field::Inbound, &record.sealed).map_err(Problem::internal)?;
-    content::from_bytes(&bytes).map(Some).map_err(Problem::internal)
+    message: &received::Message,
+) -> Result<Option<Received>, Problem> {
+    keyring.received(tenant, message).await.map_err(|error| match error {
+        Closed::Key(error) => away(error),
+        Closed::Open(_) | Closed::Form(_) => Problem::internal(error),
+    })
 }
 
 /// The keyring does not answer.

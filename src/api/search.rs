@@ -24,6 +24,7 @@ use crate::domain::{Entry, MessageId, Msisdn, Personal, Region, Scope, SenderId,
 use crate::keyring::Keyring;
 use crate::keyring::seal::LogKey;
 use crate::store::history::{self, By};
+use crate::store::received::{self, Awaited};
 
 /// Received messages that one call opens at most.
 const OPENED: i64 = 1000;
@@ -215,7 +216,7 @@ impl Search<'_> {
 /// A sender that is no number is found as it is written, in capitals or not.
 ///
 /// What was received is sealed whole, so it is opened message by message: a page may hold fewer than asked for, or none, and still
-/// have a `next`. Go on until there is none.
+/// have a `next`. Go on until there is none. Messages whose parts are still awaited are among it, with what there is of them.
 #[utoipa::path(
     post,
     path = "/v1/inbound/search",
@@ -237,21 +238,22 @@ pub async fn inbound(
     let request = request.content;
     let (sender, place) = (request.sender(region(&caller)?)?, request.place()?);
     let _large = shared.large.begin().await?;
-    let found = history::inbound(&shared.pool, caller.tenant(), shared.clock.now(), place.below, OPENED).await;
-    let records = found.map_err(Problem::database)?;
+    let (pool, now) = (&shared.pool, shared.clock.now());
+    let found = received::list(pool, caller.tenant(), now, place.below, OPENED, Awaited::Included).await;
+    let sealed = found.map_err(Problem::database)?;
     let (mut messages, mut last, mut all) = (Vec::new(), None, true);
-    for record in &records {
+    for message in &sealed {
         if messages.len() == place.limit {
             all = false;
             break;
         }
-        last = Some(record.id);
-        let received = seal::open_inbound(&shared.keyring, caller.tenant(), record).await?;
+        last = Some(message.id);
+        let received = seal::open_received(&shared.keyring, caller.tenant(), message).await?;
         if let Some(received) = received.filter(|received| sender.wrote(received.from.reveal())) {
-            messages.push(InboundMessage::new(record, received));
+            messages.push(InboundMessage::new(message, received));
         }
     }
-    let more = !all || i64::try_from(records.len()).is_ok_and(|read| read == OPENED);
+    let more = !all || i64::try_from(sealed.len()).is_ok_and(|read| read == OPENED);
     Ok(Json(InboundPage { messages, next: last.filter(|_| more).map(cursor::write) }))
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::{Entry, LocalError, MessageState, Personal};
+use crate::domain::{Entry, LocalError, MessageState, MilliOre, Personal};
 use crate::store::history::Record;
 
 /// A message and its delivery report.
@@ -37,6 +37,11 @@ pub struct Message {
     /// How many parts it takes.
     #[schema(minimum = 1, maximum = 255)]
     pub parts: i16,
+    /// What it costs, all parts together, in the currency of the account's plan and before VAT; absent where it ended without being
+    /// submitted, which costs nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(examples("0.50"))]
+    pub price: Option<String>,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub accepted_at: Option<Timestamp>,
@@ -115,6 +120,7 @@ impl Message {
             state_text: state_text(record.state, record.is_final()),
             r#final: record.is_final(),
             parts: record.parts,
+            price: record.cost().map(MilliOre::decimal),
             accepted_at: record.id.at(),
             send_at: record.not_before,
             submitted_at: record.submitted_at,

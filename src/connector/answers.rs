@@ -14,6 +14,7 @@ use super::exchange::{Exchange, Job};
 use super::message_id;
 use super::metrics::Metrics;
 use super::owners::Memory;
+use super::spelling::Spelling;
 use super::tag::TagKey;
 use crate::config::connector::ConnectorConfig;
 use crate::smpp::session::{Answer, Outcome, Pending};
@@ -34,6 +35,7 @@ pub(super) struct Answers {
     pub(super) binds: Arc<Binds>,
     pub(super) brake: Arc<Brake>,
     pub(super) memory: Arc<Memory>,
+    pub(super) spelling: Arc<Spelling>,
     pub(super) key: Arc<TagKey>,
     pub(super) config: watch::Receiver<Arc<ConnectorConfig>>,
     pub(super) metrics: Metrics,
@@ -93,7 +95,9 @@ impl Answers {
 
     fn accepted(&self, job: Job, answer: &Answer) {
         let format = self.config.borrow().settings.id_format;
-        let id = answer.message_id().map(|id| message_id::from_answer(id, format)).unwrap_or_default();
+        let written = answer.message_id().unwrap_or_default();
+        self.spelling.answered(written, job.tag);
+        let id = message_id::from_answer(written, format);
         let id = self.key.id(&id);
         if !id.is_empty() {
             self.memory.put((id.clone(), job.tag), job.seat.tenant);

@@ -36,7 +36,7 @@ impl Kind {
     /// leave it 0 in receipts and only give the parameters of one.
     fn of(esm_class: u8, tlvs: &[Tlv]) -> Self {
         match (esm_class >> 2) & 0b1111 {
-            0b0001 | 0b1000 => Self::Receipt,
+            0b0001 | 0b1000 | 0b1001 => Self::Receipt,
             0b0010 | 0b0100 | 0b0110 => Self::Acknowledgement,
             _ if tlvs.iter().any(|tlv| matches!(tlv.value(), Some(TlvValue::ReceiptedMessageId(_)))) => Self::Receipt,
             _ => Self::Message,
@@ -105,6 +105,7 @@ mod tests {
         assert_eq!(kind(0x04), Kind::Receipt);
         assert_eq!(kind(0x44), Kind::Receipt);
         assert_eq!(kind(0x20), Kind::Receipt);
+        assert_eq!(kind(0x24), Kind::Receipt);
         assert_eq!(kind(0x08), Kind::Acknowledgement);
         assert_eq!(kind(0x10), Kind::Acknowledgement);
     }

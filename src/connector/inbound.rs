@@ -1,22 +1,29 @@
 //! Stores SMS from handsets for the tenants whose numbers they were written to, sealed so that only the keyring can open
 //! them again.
-use std::sync::{Mutex, PoisonError};
+//!
+//! Parts of a longer text are sealed as they come, since nobody here can open those that came before. Beside them stand two checks
+//! ([`TagKey::thread`], [`TagKey::digest`]), by which the database knows which belong together, which came twice, and when all are
+//! there. That survives whatever restarts, and knows no bind and no pod.
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rusmpp::CommandStatus;
 use rusmpp::tlvs::{Tlv, TlvValue};
 use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use super::delivery::Delivery;
-use super::owners::Owners;
 use super::tag::TagKey;
 use crate::domain::inbound::{Content, Inbound, Segment, split_header};
 use crate::domain::{MessageId, Personal, TenantId, content, copenhagen_day};
 use crate::keyring::seal::{Field, PublicKey, Refused};
-use crate::smpp::vendor::DestinationTag;
-use crate::store::inbound::{self as store, SealedInbound};
+use crate::store::inbound::{self as store, Part, SealedInbound};
 use crate::store::shares::InboundNumber;
+
+/// How long a part that names no keyword waits here for the first one, which may have come by another bind; then at the upstream.
+const FIRST_PART: Duration = Duration::from_secs(2);
 
 /// Why an SMS was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -64,20 +71,26 @@ impl Error {
     }
 }
 
-/// The parts of one text: who wrote to whom, as keyed checks, and the reference.
-type Thread = (DestinationTag, DestinationTag, u16);
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Inbox {
     pool: PgPool,
     numbers: ArcSwap<Vec<InboundNumber>>,
-    threads: Mutex<Owners<Thread>>,
+    stored: Notify,
+}
+
+/// Whose an SMS is, as far as it says that itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Owner {
+    /// This tenant's.
+    Is(TenantId),
+    /// That of the text's first part, which names the keyword.
+    OfFirstPart,
 }
 
 impl Inbox {
     pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool, numbers: ArcSwap::default(), threads: Mutex::default() }
+        Self { pool, numbers: ArcSwap::default(), stored: Notify::default() }
     }
 
     /// Takes in whose numbers are whose now.
@@ -101,40 +114,75 @@ impl Inbox {
             if delivery.has_header { split_header(delivery.content) } else { (None, delivery.content) };
         let segment = segment.or_else(|| sar(delivery.tlvs));
         let read = Content::read(octets, delivery.coding);
-        let thread = segment.map(|segment| (key.tag(delivery.from), key.tag(delivery.to), segment.reference));
-        let tenant = self.owner(delivery.to, &read, segment.zip(thread))?;
+        let part = segment.map(|Segment { reference, number, count }| Part {
+            thread: key.thread(delivery.from, delivery.to, reference, count),
+            number,
+            count,
+            digest: key.digest(delivery.from, delivery.to, number, octets),
+        });
+        let tenant = match (self.owner(delivery.to, &read, segment)?, &part) {
+            (Owner::Is(tenant), _) => tenant,
+            (Owner::OfFirstPart, Some(part)) => self.owner_of_first(part).await?,
+            (Owner::OfFirstPart, None) => return Err(Error::PartMissing),
+        };
         let public = store::key(&self.pool, tenant).await.map_err(Error::Store)?.ok_or(Error::KeyMissing)?;
         let public = PublicKey::new(tenant, &public.name, &public.key).map_err(Error::Seal)?;
         let inbound = Inbound {
             from: Personal::new(delivery.from.to_owned()),
             to: Personal::new(delivery.to.to_owned()),
-            content: read,
+            content: match segment {
+                None => read,
+                Some(_) => Content::Octets(Personal::new(octets.to_vec())),
+            },
             segment,
+            coding: segment.map(|_| delivery.coding),
         };
         let bytes = content::to_bytes(&inbound).map_err(Error::Write)?;
         let MessageId(id) = id;
         let sealed = public.seal(id, Field::Inbound, bytes.reveal()).map_err(Error::Seal)?;
         let (day, key_name) = (copenhagen_day(now), public.name().to_owned());
         let row = SealedInbound { tenant, id, day, received_at: now, key_name, sealed };
-        store::store(&self.pool, &row).await.map_err(Error::Store)
+        match part {
+            None => store::store(&self.pool, &row).await.map_err(Error::Store),
+            Some(part) => {
+                store::store_part(&self.pool, &row, &part).await.map_err(Error::Store)?;
+                self.stored.notify_waiters();
+                Ok(())
+            }
+        }
     }
 
-    /// By number, then by the first word. A later part has no first word of its own: it goes where the first went.
-    fn owner(&self, to: &str, content: &Content, part: Option<(Segment, Thread)>) -> Result<TenantId, Error> {
+    /// By number, then by the first word. A later part has no first word of its own: where it matters, it goes where the first
+    /// went.
+    fn owner(&self, to: &str, content: &Content, segment: Option<Segment>) -> Result<Owner, Error> {
         let numbers = self.numbers.load();
         let here: Vec<_> = numbers.iter().filter(|entry| same_number(&entry.number, to)).collect();
-        let shared = here.iter().any(|entry| !entry.keyword.is_empty());
-        let threads = || self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, thread)) = part.filter(|(segment, _)| shared && segment.number > 1) {
-            return threads().get(&thread).ok_or(Error::PartMissing);
+        let first = here.first().ok_or(Error::Unowned)?;
+        let by = |keyword: &str| here.iter().find(|entry| entry.keyword.to_lowercase() == keyword);
+        // Whatever the first word is.
+        if by("").is_some() && here.iter().all(|entry| entry.tenant == first.tenant) {
+            return Ok(Owner::Is(first.tenant));
+        }
+        if segment.is_some_and(|segment| segment.number > 1) {
+            return Ok(Owner::OfFirstPart);
         }
         let word = content.text().and_then(|text| text.split_whitespace().next()).unwrap_or_default().to_lowercase();
-        let by = |keyword: &str| here.iter().find(|entry| entry.keyword.to_lowercase() == keyword);
-        let tenant = by(&word).or_else(|| by("")).map(|entry| entry.tenant).ok_or(Error::Unowned)?;
-        if let Some((_, thread)) = part.filter(|_| shared) {
-            threads().put(thread, tenant);
+        by(&word).or_else(|| by("")).map(|entry| Owner::Is(entry.tenant)).ok_or(Error::Unowned)
+    }
+
+    /// Whose the first part of this part's text is, once it is stored. Nobody can keep the later one until then: there is no key to
+    /// seal it to. So the upstream does.
+    async fn owner_of_first(&self, part: &Part) -> Result<TenantId, Error> {
+        let deadline = Instant::now() + FIRST_PART;
+        loop {
+            let stored = self.stored.notified();
+            tokio::pin!(stored);
+            stored.as_mut().enable();
+            if let Some(tenant) = store::part_owner(&self.pool, part).await.map_err(Error::Store)? {
+                return Ok(tenant);
+            }
+            timeout_at(deadline, stored).await.map_err(|_| Error::PartMissing)?;
         }
-        Ok(tenant)
     }
 }
 
@@ -177,13 +225,14 @@ mod tests {
         inbox
     }
 
-    fn owner(inbox: &Inbox, to: &str, text: &str, part: Option<(u8, u32)>) -> Result<i64, &'static str> {
+    fn owner(inbox: &Inbox, to: &str, text: &str, number: Option<u8>) -> Result<i64, &'static str> {
         let content = Content::Text(Personal::new(text.to_owned()));
-        let part = part.map(|(number, from)| {
-            let segment = Segment { reference: 7, number, count: 2 };
-            (segment, (DestinationTag(from), DestinationTag(0), 7))
-        });
-        inbox.owner(to, &content, part).map(|tenant| tenant.0).map_err(|error| error.word())
+        let segment = number.and_then(|number| Segment::checked(7, number, 2));
+        match inbox.owner(to, &content, segment) {
+            Ok(Owner::Is(tenant)) => Ok(tenant.0),
+            Ok(Owner::OfFirstPart) => Err("of the first part"),
+            Err(error) => Err(error.word()),
+        }
     }
 
     #[tokio::test]
@@ -200,13 +249,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_later_part_goes_where_the_first_went() {
-        let inbox = inbox(&[("1204", "stem", 2), ("1204", "", 3), ("4512345678", "", 1)]);
-        assert_eq!(owner(&inbox, "1204", "resten", Some((2, 9))), Err("part_missing"));
-        assert_eq!(owner(&inbox, "1204", "stem på", Some((1, 9))), Ok(2));
-        assert_eq!(owner(&inbox, "1204", "resten", Some((2, 9))), Ok(2));
-        assert_eq!(owner(&inbox, "1204", "resten", Some((2, 8))), Err("part_missing"), "somebody else's");
-        assert_eq!(owner(&inbox, "4512345678", "resten", Some((2, 9))), Ok(1), "one owner needs no first word");
-        assert_eq!(owner(&inbox, "4599999999", "resten", Some((2, 9))), Err("unowned"));
+    async fn of_a_longer_text_the_first_part_decides() {
+        let inbox = inbox(&[
+            ("1204", "stem", 2),
+            ("1204", "", 3),
+            ("4512345678", "", 1),
+            ("4512345678", "info", 1),
+            ("1919", "vind", 4),
+        ]);
+        assert_eq!(owner(&inbox, "1204", "stem på", Some(1)), Ok(2));
+        assert_eq!(owner(&inbox, "1204", "vind på", Some(1)), Ok(3));
+        assert_eq!(owner(&inbox, "1204", "stem", Some(2)), Err("of the first part"), "a word in the midst of the text");
+        assert_eq!(owner(&inbox, "1919", "vind", Some(2)), Err("of the first part"), "another first word is nobody's");
+        assert_eq!(owner(&inbox, "4512345678", "resten", Some(2)), Ok(1), "whatever the first word is");
+        assert_eq!(owner(&inbox, "4599999999", "resten", Some(2)), Err("unowned"));
     }
 }

@@ -10,7 +10,7 @@ use super::delivery::Delivery;
 use super::message_id;
 use super::tag::TagKey;
 use crate::config::connector::IdFormat;
-use crate::domain::MessageState;
+use crate::domain::{MessageState, Personal};
 use crate::smpp::vendor::DestinationTag;
 
 /// A receipt's own time counts only when it is older than this: it has minutes only and no zone.
@@ -18,11 +18,13 @@ const CLEARLY_LATE: SignedDuration = SignedDuration::from_mins(5);
 /// And only when it is younger than this.
 const OLDEST: SignedDuration = SignedDuration::from_hours(4 * 24);
 
-/// What became of a message. Free of numbers and texts.
+/// What became of a message. Free of numbers and texts; the upstream's own id goes no further than this pod's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Receipt {
     /// The keyed hashes of the upstream's id, in its one spelling, and of the destination.
     pub(super) key: (String, DestinationTag),
+    /// The id as the upstream wrote it, where that may be spelled in several ways.
+    pub(super) written: Option<Personal<String>>,
     /// Where the message stands; `Sent` when it is still on its way.
     pub(super) state: MessageState,
     /// The network's or upstream's error; `None` for none.
@@ -62,6 +64,7 @@ pub(super) fn read(
     let done = field(&text, "done date").or_else(|| field(&text, "done_date")).and_then(date);
     Ok(Receipt {
         key: (key.id(&message_id::from_receipt(id, format)), key.tag(delivery.from)),
+        written: Some(Personal::new(id.to_owned())),
         state,
         error,
         done_at: done.filter(|done| (CLEARLY_LATE..OLDEST).contains(&now.duration_since(*done))).unwrap_or(now),

@@ -16,6 +16,7 @@ use super::exchange::Exchange;
 use super::metrics::{Metrics, ReceiptPath};
 use super::owners::Memory;
 use super::receipt::Receipt;
+use super::spelling::Spelling;
 use crate::domain::{MessageState, TenantId};
 use crate::smpp::session::{Outcome, Session};
 use crate::smpp::vendor::DoneAt;
@@ -40,6 +41,7 @@ pub(super) struct NotStored;
 pub(super) struct Receipts {
     exchange: Arc<Exchange>,
     memory: Arc<Memory>,
+    spelling: Arc<Spelling>,
     owners: Batch<(String, u32), Option<TenantId>>,
     apply: Batch<UpstreamReceipt, Applied>,
     park: Batch<UpstreamReceipt, ()>,
@@ -47,11 +49,18 @@ pub(super) struct Receipts {
 }
 
 impl Receipts {
-    pub(super) fn new(exchange: Arc<Exchange>, memory: Arc<Memory>, pool: &PgPool, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        exchange: Arc<Exchange>,
+        memory: Arc<Memory>,
+        spelling: Arc<Spelling>,
+        pool: &PgPool,
+        metrics: Metrics,
+    ) -> Self {
         let (asked, applied, parked) = (pool.clone(), pool.clone(), pool.clone());
         Self {
             exchange,
             memory,
+            spelling,
             owners: Batch::start(move |keys| {
                 let pool = asked.clone();
                 async move { heard(store::owners(&pool, &keys).await) }
@@ -84,11 +93,18 @@ impl Receipts {
             && taken_by_sender(&session, deliver(&receipt, plain)).await
         {
             self.memory.remove(&receipt.key);
+            self.spelling.familiar();
             return Some(ReceiptPath::Sender);
         }
-        let Receipt { key, state, error, done_at } = receipt;
-        let row = UpstreamReceipt { upstream_id: key.0, tag: key.1.0, state, error, done_at };
-        Some(match self.apply.ask(row.clone()).await? {
+        let Receipt { key, written, state, error, done_at } = receipt;
+        let row = UpstreamReceipt { upstream_id: key.0.clone(), tag: key.1.0, state, error, done_at };
+        let applied = self.apply.ask(row.clone()).await?;
+        match &written {
+            _ if applied != Applied::Unknown => self.spelling.familiar(),
+            Some(written) => self.spelling.strange(written.reveal(), key.1),
+            None => {}
+        }
+        Some(match applied {
             Applied::Now => ReceiptPath::Database,
             Applied::Before => ReceiptPath::Repeated,
             Applied::Unknown => {

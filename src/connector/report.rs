@@ -9,8 +9,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
 use super::binds::Binds;
-use crate::config::connector::ConnectorConfig;
-use crate::store::upstream_reports::{self, Failure, Report};
+use super::spelling::Spelling;
+use crate::config::connector::{ConnectorConfig, IdFormat};
+use crate::store::upstream_reports::{self, Failure, ReceiptIds, Report};
 
 /// Between two looks, and so between two reports at least.
 const EVERY: Duration = Duration::from_secs(3);
@@ -41,6 +42,7 @@ pub(super) struct Reporter {
     pub(super) pod: Uuid,
     pub(super) binds: Arc<Binds>,
     pub(super) last_failure: Arc<LastFailure>,
+    pub(super) spelling: Arc<Spelling>,
     pub(super) config: watch::Receiver<Arc<ConnectorConfig>>,
 }
 
@@ -86,6 +88,11 @@ impl Reporter {
         if binds >= self.config.borrow().settings.binds {
             *last = None;
         }
-        Report { binds, failure: *last }
+        let id_format = self.spelling.proposed().map(|format| match format {
+            IdFormat::Same => ReceiptIds::Same,
+            IdFormat::HexThenDecimal => ReceiptIds::HexThenDecimal,
+            IdFormat::DecimalThenHex => ReceiptIds::DecimalThenHex,
+        });
+        Report { binds, failure: *last, id_format }
     }
 }

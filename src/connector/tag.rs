@@ -65,15 +65,52 @@ impl TagKey {
         context.sign().as_ref().first_chunk().copied().unwrap_or_default()
     }
 
+    /// The check by which parts of one text find each other: who wrote, to which number, under which reference, in how many parts.
+    /// Of who wrote it has the 16 bits of [`Self::tag`] and no more, so it does not tell a number either (D2): two who write to
+    /// one number under one reference in as many parts are taken for one in one of 65,536 cases. The number that was written to
+    /// is the tenant's own.
+    pub(super) fn thread(&self, from: &str, to: &str, reference: u16, count: u8) -> i64 {
+        let mut context = hmac::Context::with_key(&self.0);
+        // No address begins like this.
+        context.update(b"\0thread\0");
+        context.update(&reference.to_be_bytes());
+        context.update(&[count]);
+        context.update(plain(to).as_bytes());
+        let digest = context.sign();
+        let DestinationTag(from) = self.tag(from);
+        let [a, b, c, d, e, f] = digest.as_ref().first_chunk().copied().unwrap_or_default();
+        let [.., high, low] = from.to_be_bytes();
+        i64::from_be_bytes([high, low, a, b, c, d, e, f])
+    }
+
+    /// The check by which a part is known when it comes once more. Of what was written it has 16 bits together with who wrote it:
+    /// it can hardly bear out a guess of both, and tells nothing of what nobody guesses.
+    pub(super) fn digest(&self, from: &str, to: &str, number: u8, octets: &[u8]) -> i32 {
+        let mut context = hmac::Context::with_key(&self.0);
+        // No address begins like this.
+        context.update(b"\0part\0");
+        context.update(&[number]);
+        for address in [from, to] {
+            context.update(plain(address).as_bytes());
+            context.update(b"\0");
+        }
+        context.update(octets);
+        let octets = context.sign().as_ref().first_chunk::<2>().copied().unwrap_or_default();
+        u16::from_be_bytes(octets).into()
+    }
+
     /// The check of an address as it stands in a PDU. `+`, a leading `00`, blanks and case make no difference.
     pub(super) fn tag(&self, address: &str) -> DestinationTag {
-        let mut plain: String = address.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
-        plain.make_ascii_lowercase();
-        let digest = hmac::sign(&self.0, plain.trim_start_matches('0').as_bytes());
-        zeroize::Zeroize::zeroize(&mut plain);
+        let digest = hmac::sign(&self.0, plain(address).as_bytes());
         let octets = digest.as_ref().first_chunk::<2>().copied().unwrap_or_default();
         DestinationTag(u16::from_be_bytes(octets).into())
     }
+}
+
+/// An address in its one spelling, wiped after use.
+fn plain(address: &str) -> zeroize::Zeroizing<String> {
+    let letters = address.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase());
+    zeroize::Zeroizing::new(letters.skip_while(|c| *c == '0').collect())
 }
 
 #[cfg(test)]
@@ -108,6 +145,27 @@ mod tests {
         assert_eq!(key(1).name("12345"), key(1).name("12345"));
         assert_ne!(key(1).name("12345"), key(1).name("12346"));
         assert_ne!(key(1).name("12345"), key(2).name("12345"));
+    }
+
+    #[test]
+    fn parts_of_one_text_have_a_check_in_common_and_each_one_of_its_own() {
+        let key = key(7);
+        let thread = key.thread("4520123456", "1204", 7, 2);
+        assert_eq!(thread, key.thread("+4520123456", "001204", 7, 2));
+        for other in [
+            key.thread("4520123457", "1204", 7, 2),
+            key.thread("4520123456", "1205", 7, 2),
+            key.thread("4520123456", "1204", 8, 2),
+            key.thread("4520123456", "1204", 7, 3),
+            self::key(8).thread("4520123456", "1204", 7, 2),
+        ] {
+            assert_ne!(thread, other);
+        }
+        let digest = key.digest("4520123456", "1204", 1, b"Hej");
+        assert_eq!(digest, key.digest("+4520123456", "1204", 1, b"Hej"));
+        assert_ne!(digest, key.digest("4520123456", "1204", 2, b"Hej"));
+        assert_ne!(digest, key.digest("4520123456", "1204", 1, b"Hey"));
+        assert_ne!(digest, key.digest("4520123457", "1204", 1, b"Hej"));
     }
 
     #[test]

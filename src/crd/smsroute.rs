@@ -108,6 +108,11 @@ impl SmsRouteSpec {
         self.window_per_bind.unwrap_or(10)
     }
 
+    /// Hours after its submit at which a message without a receipt is given up.
+    pub fn give_up_hours(&self) -> u16 {
+        self.receipts.as_ref().and_then(|receipts| receipts.give_up_hours).unwrap_or(72)
+    }
+
     /// Connector pods, never more than binds.
     pub fn replicas(&self) -> u16 {
         self.connector.as_ref().and_then(|connector| connector.replicas).unwrap_or(1).min(self.binds())
@@ -139,6 +144,9 @@ pub struct SmsRouteStatus {
     /// The connector's pods and binds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connector: Option<ConnectorStatus>,
+    /// The `receipts.idFormat` with which receipts would find their messages, where they do not as it is set: for the owner to decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposed_id_format: Option<ReceiptIdFormat>,
 }
 
 /// The connector's pods and binds.

@@ -1,8 +1,13 @@
-//! An SMS that came in for a tenant, as it is sealed. The names are short because they are stored with every message.
+//! An SMS that came in for a tenant, as it is sealed. The names are short because they are stored with every message. `whole` puts
+//! the parts of a longer one together.
+mod whole;
+
 use serde::{Deserialize, Serialize};
 
 use super::Personal;
 use super::text::{Encoding, decode};
+
+pub use whole::Received;
 
 /// One SMS from a handset, or one part of a longer one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,10 +21,14 @@ pub struct Inbound {
     /// What was written.
     #[serde(flatten)]
     pub content: Content,
-    /// Which part of a longer text it is. Parts may come in any order and by several connectors, so they are stored as
-    /// they come and put together by who reads them.
+    /// Which part of a longer text it is. Parts may come in any order and by several connectors, which cannot open what they
+    /// have sealed: so they are stored as they come, and put together where they are opened.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<Segment>,
+    /// SMPP data coding of a part, whose octets are kept as they came: handsets cut where it suits them, in the middle of a
+    /// character too, so they are read together.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub coding: Option<u8>,
 }
 
 /// What was written.
@@ -128,6 +137,11 @@ mod tests {
         assert_eq!(split_header(&[9, 5, 2, 1, 2, 0, 3, 7, 2, 2, b'H']), (segment(7, 2, 2), &b"H"[..]));
         assert_eq!(split_header(&[3, 0x24, 1, 1, b'H']), (None, &b"H"[..]), "a language shift");
         assert_eq!(split_header(&[5, 0, 3, 7, 2, 3, b'H']), (None, &b"H"[..]), "part 3 of 2");
+        // Ports, both languages, something that nobody knows, and at last what matters.
+        let crowded = [22, 5, 4, 0x23, 0xF4, 0, 0, 0x24, 1, 1, 0x25, 1, 2, 0x70, 1, 9, 8, 4, 1, 7, 2, 2, 0, b'H'];
+        assert_eq!(split_header(&crowded[..23]), (segment(0x107, 2, 2), &[][..]));
+        assert_eq!(split_header(&crowded), (segment(0x107, 2, 2), &b"H"[..]), "an octet too many in the header");
+        assert_eq!(split_header(&[8, 0, 3, 7, 2, 1, 0x24, 9, 1, b'H']), (segment(7, 1, 2), &b"H"[..]), "cut short");
         assert_eq!(split_header(&[9, 0, 3]), (None, &[9, 0, 3][..]), "longer than there is");
         assert_eq!(split_header(&[]), (None, &[][..]));
     }
@@ -139,6 +153,7 @@ mod tests {
             to: Personal::new("1204".into()),
             content: Content::Text(Personal::new("hemmelig".into())),
             segment: Segment::checked(7, 1, 2),
+            coding: Some(0),
         };
         let bytes = super::super::content::to_bytes(&inbound).expect("bytes");
         assert_eq!(super::super::content::from_bytes::<Inbound>(bytes.reveal()).expect("an inbound"), inbound);

@@ -52,7 +52,9 @@ impl Controlled for SmsRoute {
         let route = routes::ensure(&scope.context.pool, &scope.world.namespace, &name).await.map_err(Failure::Route)?;
         let processor = serde_json::to_value(&self.spec.processor)
             .map_err(|source| Failure::Serialize { what: "the processor", source })?;
-        routes::note_processor(&scope.context.pool, route, &processor).await.map_err(Failure::Route)?;
+        routes::note(&scope.context.pool, route, &processor, self.spec.give_up_hours())
+            .await
+            .map_err(Failure::Route)?;
         let verdict = validate::validate(&self.spec, &found);
         if let Some(credentials) = found.credentials.usable() {
             provision(scope, self, route, &found, credentials).await?;
@@ -127,6 +129,7 @@ fn told(
         tenants: i32::try_from(found.tenants).ok(),
         upstream: Some(upstream_in_a_word(&route.spec)),
         connector: Some(ConnectorStatus { ready, desired, summary }),
+        proposed_id_format: upstream::proposed_id_format(&route.spec, reports),
     }
 }
 

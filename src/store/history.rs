@@ -9,7 +9,7 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::domain::{BatchId, MessageId, MessageState, TenantId, copenhagen_day};
+use crate::domain::{BatchId, MessageId, MessageState, MilliOre, TenantId, copenhagen_day};
 
 /// Days that a look-up reaches back at most: three months (D2).
 const REACH: i32 = 93;
@@ -20,9 +20,6 @@ pub enum Error {
     /// Messages were not read.
     #[error("read messages: {0}")]
     Messages(#[source] sqlx::Error),
-    /// Inbound was not read.
-    #[error("read received messages: {0}")]
-    Inbound(#[source] sqlx::Error),
 }
 
 /// A message as history knows it, its entry still sealed.
@@ -38,6 +35,8 @@ pub struct Record {
     pub error: Option<i32>,
     /// How many parts were counted.
     pub parts: i16,
+    /// What one part costs.
+    pub price: MilliOre,
     /// `sendAt`, while it waits for that.
     pub not_before: Option<Timestamp>,
     /// When the upstream took it.
@@ -51,11 +50,23 @@ pub struct Record {
 }
 
 impl Record {
+    /// What all parts cost together; `None` where it ended without being submitted.
+    #[must_use]
+    pub fn cost(&self) -> Option<MilliOre> {
+        cost(self.price, self.parts, self.submitted_at.is_some() || !self.is_final())
+    }
+
     /// Nothing more will happen to it: by its state, or because its route asks for no receipts.
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.state.is_final() || self.final_at.is_some()
     }
+}
+
+/// What a message costs: every part that was counted, if it is submitted at all (B10).
+#[must_use]
+pub fn cost(price: MilliOre, parts: i16, submitted: bool) -> Option<MilliOre> {
+    submitted.then(|| MilliOre(price.0.saturating_mul(parts.into())))
 }
 
 /// A record as the two tables give it.
@@ -65,6 +76,7 @@ struct Row {
     state: i16,
     error: Option<i32>,
     parts: i16,
+    amount: i64,
     not_before: Option<jiff_sqlx::Timestamp>,
     submitted_at: Option<jiff_sqlx::Timestamp>,
     final_at: Option<jiff_sqlx::Timestamp>,
@@ -81,6 +93,7 @@ impl From<Row> for Record {
             state: MessageState::from_code(row.state).unwrap_or(MessageState::Unknown),
             error: row.error,
             parts: row.parts,
+            price: MilliOre(row.amount),
             not_before: row.not_before.map(jiff_sqlx::Timestamp::to_jiff),
             submitted_at: row.submitted_at.map(jiff_sqlx::Timestamp::to_jiff),
             final_at: row.final_at.map(jiff_sqlx::Timestamp::to_jiff),
@@ -140,16 +153,16 @@ pub async fn list(pool: &PgPool, tenant: TenantId, filter: Filter, limit: i64) -
     let rows = sqlx::query_as!(
         Row,
         r#"select message_id as "message_id!", batch_id as "batch_id!", state as "state!", error, parts as "parts!",
-             not_before, submitted_at, final_at, log_key as "log_key!", entry as "entry!"
+             amount as "amount!", not_before, submitted_at, final_at, log_key as "log_key!", entry as "entry!"
          from (
-             (select message_id, batch_id, state, null::integer as error, parts, not_before,
+             (select message_id, batch_id, state, null::integer as error, parts, amount, not_before,
                   null::timestamptz as submitted_at, null::timestamptz as final_at, log_key, entry
               from queue
               where tenant_id = $1 and message_id >= $2 and message_id < $3 and entry is not null
                 and ($6::smallint is null or state = $6) and ($7::uuid is null or batch_id = $7)
               order by message_id desc limit $8)
              union all
-             (select message_id, batch_id, state, error, parts, null, submitted_at, final_at, log_key, entry
+             (select message_id, batch_id, state, error, parts, amount, null, submitted_at, final_at, log_key, entry
               from message_log
               where tenant_id = $1 and message_id >= $2 and message_id < $3 and entry is not null
                 and day between $4 and $5
@@ -199,15 +212,15 @@ pub async fn search(
     let rows = sqlx::query_as!(
         Row,
         r#"select message_id as "message_id!", batch_id as "batch_id!", state as "state!", error, parts as "parts!",
-             not_before, submitted_at, final_at, log_key as "log_key!", entry as "entry!"
+             amount as "amount!", not_before, submitted_at, final_at, log_key as "log_key!", entry as "entry!"
          from (
-             (select message_id, batch_id, state, null::integer as error, parts, not_before,
+             (select message_id, batch_id, state, null::integer as error, parts, amount, not_before,
                   null::timestamptz as submitted_at, null::timestamptz as final_at, log_key, entry
               from queue
               where tenant_id = $1 and message_id < $4 and case when $6 then reference_hash else number_hash end = any($3)
               order by message_id desc limit $5)
              union all
-             select message_id, batch_id, state, error, parts, null, submitted_at, final_at, log_key, entry
+             select message_id, batch_id, state, error, parts, amount, null, submitted_at, final_at, log_key, entry
              from search_log($1, $6, $2, $3, $4, $5)
          ) as both_tables
          order by message_id desc limit $5"#,
@@ -282,55 +295,6 @@ pub async fn count(pool: &PgPool, tenant: TenantId, batch: BatchId) -> Result<Ve
         .map(|row| {
             let state = MessageState::from_code(row.state).unwrap_or(MessageState::Unknown);
             Count { state, messages: row.messages, are_final: row.over || state.is_final() }
-        })
-        .collect())
-}
-
-/// A received message, still sealed.
-#[derive(Debug)]
-pub struct Inbound {
-    /// Which; version 7, so it sorts by time.
-    pub id: Uuid,
-    /// When the connector took it.
-    pub received_at: Timestamp,
-    /// Name of the key that opens it.
-    pub key_name: String,
-    /// The sealed [`crate::domain::inbound::Inbound`].
-    pub sealed: Vec<u8>,
-}
-
-/// At most `limit` received messages of a tenant, newest first, below an id.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn inbound(
-    pool: &PgPool,
-    tenant: TenantId,
-    now: Timestamp,
-    below: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Inbound>, Error> {
-    let today = copenhagen_day(now);
-    let rows = sqlx::query!(
-        "select inbound_id, received_at, key_name, sealed from inbound
-         where tenant_id = $1 and ($2::uuid is null or inbound_id < $2) and day between $3 and $4
-         order by inbound_id desc limit $5",
-        tenant.0,
-        below,
-        today.saturating_sub(REACH.days()).to_sqlx() as jiff_sqlx::Date,
-        today.saturating_add(1.day()).to_sqlx() as jiff_sqlx::Date,
-        limit,
-    )
-    .fetch_all(pool)
-    .await
-    .map_err(Error::Inbound)?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Inbound {
-            id: row.inbound_id,
-            received_at: row.received_at.to_jiff(),
-            key_name: row.key_name,
-            sealed: row.sealed,
         })
         .collect())
 }

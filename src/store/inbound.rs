@@ -1,4 +1,5 @@
-//! Inbound SMS as a connector stores it: sealed to the tenant's public key of the day, which it asks for here.
+//! Inbound SMS as a connector stores it: sealed to the tenant's public key of the day, which it asks for here. A part of a longer one
+//! comes with the checks by which the database finds those that belong to it.
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff_sqlx::ToSqlx as _;
@@ -16,6 +17,9 @@ pub enum Error {
     /// The sealed message.
     #[error("store inbound: {0}")]
     Store(#[source] sqlx::Error),
+    /// Whose a part is.
+    #[error("find the owner of a part of inbound: {0}")]
+    FindOwner(#[source] sqlx::Error),
 }
 
 /// Today's public key of a tenant.
@@ -72,4 +76,51 @@ pub async fn store(pool: &PgPool, inbound: &SealedInbound) -> Result<(), Error> 
     .await
     .map_err(Error::Store)?;
     Ok(())
+}
+
+/// What is known of a part of a longer message without opening it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The connector's keyed check of who wrote to whom under which reference.
+    pub thread: i64,
+    /// This part, from 1.
+    pub number: u8,
+    /// Of so many.
+    pub count: u8,
+    /// The connector's keyed check of the part.
+    pub digest: i32,
+}
+
+/// Stores a sealed part of a longer message; with the last one the tenant is told. The same part again changes nothing.
+///
+/// # Errors
+/// When the database does not answer, or the tenant has no number on the asking route.
+pub async fn store_part(pool: &PgPool, inbound: &SealedInbound, part: &Part) -> Result<(), Error> {
+    sqlx::query!(
+        "select inbound_store_part($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        inbound.tenant.0,
+        inbound.id,
+        inbound.day.to_sqlx() as jiff_sqlx::Date,
+        inbound.received_at.to_sqlx() as jiff_sqlx::Timestamp,
+        inbound.key_name,
+        inbound.sealed,
+        part.thread,
+        i16::from(part.number),
+        i16::from(part.count),
+        part.digest,
+    )
+    .execute(pool)
+    .await
+    .map_err(Error::Store)?;
+    Ok(())
+}
+
+/// Whose message on the asking route has this part already, or lacks it; `None`: nobody's as yet.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn part_owner(pool: &PgPool, part: &Part) -> Result<Option<TenantId>, Error> {
+    let query =
+        sqlx::query_scalar!("select inbound_part_owner($1, $2, $3)", part.thread, i16::from(part.number), part.digest);
+    Ok(query.fetch_one(pool).await.map_err(Error::FindOwner)?.map(TenantId))
 }

@@ -10,7 +10,7 @@ pub enum Error {
     /// The route got no id.
     #[error("give the route its id: {0}")]
     Ensure(#[source] sqlx::Error),
-    /// Who is behind it was not noted.
+    /// Who is behind it, and how long receipts are awaited, was not noted.
     #[error("note who is behind the route: {0}")]
     Note(#[source] sqlx::Error),
 }
@@ -40,15 +40,18 @@ pub async fn ensure(pool: &PgPool, namespace: &str, name: &str) -> Result<RouteI
     .map_err(Error::Ensure)
 }
 
-/// Notes the company behind a route, for the privacy page (D6, D9).
+/// Notes the company behind a route, for the privacy page (D6, D9), and after how many hours without a receipt its messages are
+/// given up.
 ///
 /// # Errors
 /// When the database says no.
-pub async fn note_processor(pool: &PgPool, RouteId(route): RouteId, processor: &Value) -> Result<(), Error> {
+pub async fn note(pool: &PgPool, RouteId(route): RouteId, processor: &Value, give_up_hours: u16) -> Result<(), Error> {
     sqlx::query!(
-        "update route set processor = $2 where route_id = $1 and processor is distinct from $2",
+        "update route set processor = $2, give_up_hours = $3
+         where route_id = $1 and (processor, give_up_hours) is distinct from ($2, $3)",
         route,
-        processor
+        processor,
+        i32::from(give_up_hours)
     )
     .execute(pool)
     .await

@@ -9,13 +9,14 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::Shared;
-use crate::domain::inbound::{Content, Inbound, Segment};
+use crate::domain::inbound::Received as Letter;
 use crate::domain::webhook::WebhookEvent;
-use crate::domain::{Entry, MessageId, MessageState, Personal, TenantId, content};
+use crate::domain::{Entry, MessageId, MessageState, MilliOre, Personal, TenantId, content};
 use crate::keyring;
+use crate::keyring::received::Closed;
 use crate::keyring::seal::{Field, Refused};
-use crate::store::webhooks;
 use crate::store::webhooks::claims::{self, Claimed, Job};
+use crate::store::{history, received, webhooks};
 
 /// Something of ours is away, or broken: the endpoint is not to blame.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,12 @@ pub(super) enum Error {
     /// The database.
     #[error(transparent)]
     Read(webhooks::Error),
+    /// What was received, in the database.
+    #[error(transparent)]
+    ReadReceived(received::Error),
+    /// What was received.
+    #[error(transparent)]
+    Received(Closed),
     /// What was sealed.
     #[error("open what a webhook is told of: {0}")]
     Open(#[source] Refused),
@@ -68,6 +75,8 @@ struct Logged {
     batch_id: Uuid,
     parts: i16,
     #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     submitted_at: Option<Timestamp>,
     #[serde(flatten)]
     entry: Option<Named>,
@@ -92,6 +101,7 @@ struct Received {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Written {
     from: Personal<String>,
     to: Personal<String>,
@@ -99,15 +109,9 @@ struct Written {
     text: Option<Personal<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     octets: Option<Personal<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<Part>,
-}
-
-#[derive(Serialize)]
-struct Part {
-    reference: u16,
-    number: u8,
-    count: u8,
+    parts: u8,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_parts: Vec<u8>,
 }
 
 #[derive(Serialize)]
@@ -153,7 +157,8 @@ async fn logged(shared: &Shared, tenant: TenantId, id: Uuid) -> Result<Option<Lo
         Some((key, sealed)) => entry(shared, tenant, id, &key, &sealed).await?,
         None => None,
     };
-    Ok(Some(Logged { batch_id: row.batch, parts: row.parts, submitted_at: row.submitted_at, entry }))
+    let price = history::cost(row.price, row.parts, row.submitted_at.is_some()).map(MilliOre::decimal);
+    Ok(Some(Logged { batch_id: row.batch, parts: row.parts, price, submitted_at: row.submitted_at, entry }))
 }
 
 /// `None` once its key is destroyed (D2).
@@ -170,20 +175,16 @@ async fn entry(shared: &Shared, tenant: TenantId, id: Uuid, key: &str, sealed: &
 
 /// `None` once it is erased, or its key is destroyed (D2).
 async fn received(shared: &Shared, tenant: TenantId, id: Uuid, at: Timestamp) -> Result<Option<Written>, Error> {
-    let Some((key, sealed)) = claims::received(&shared.pool, tenant, id, at).await.map_err(Error::Read)? else {
+    let Some(message) = received::one(&shared.pool, tenant, id, at).await.map_err(Error::ReadReceived)? else {
         return Ok(None);
     };
-    let key = match shared.keyring.inbound_private(tenant, &key).await {
-        Ok(key) => key,
-        Err(keyring::Error::KeyMissing { .. }) => return Ok(None),
-        Err(error) => return Err(Error::Key(error)),
-    };
-    let plain = key.open(id, Field::Inbound, &sealed).map_err(Error::Open)?;
-    let inbound: Inbound = content::from_bytes(&plain).map_err(Error::Form)?;
-    let (text, octets) = match inbound.content {
-        Content::Text(text) => (Some(text), None),
-        Content::Octets(octets) => (None, Some(Personal::new(BASE64_STANDARD.encode(octets.reveal())))),
-    };
-    let part = inbound.segment.map(|Segment { reference, number, count }| Part { reference, number, count });
-    Ok(Some(Written { from: inbound.from, to: inbound.to, text, octets, part }))
+    let opened = shared.keyring.received(tenant, &message).await.map_err(Error::Received)?;
+    Ok(opened.map(|Letter { from, to, text, octets, parts, missing }| Written {
+        from,
+        to,
+        text,
+        octets: octets.map(|octets| Personal::new(BASE64_STANDARD.encode(octets.reveal()))),
+        parts,
+        missing_parts: missing,
+    }))
 }

@@ -2,6 +2,9 @@
 mod flow;
 mod https;
 mod inbox;
+mod longer;
+mod mouth;
+mod odd_receipts;
 mod peers;
 mod receipts;
 mod report;

@@ -31,6 +31,8 @@ const CONNECTOR_FUNCTIONS: &[&str] = &[
     "receipts_retry",
     "inbound_key",
     "inbound_store",
+    "inbound_store_part",
+    "inbound_part_owner",
     "upstream_tell",
     "upstream_withdraw",
     "schema_version",
@@ -326,6 +328,10 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
     let scene = Scene::set().await;
     let (_, sender) = scene.sender().await;
     let (_, connector) = scene.connector().await;
+    sqlx::query("update inbound set open_until = now() + interval '1 hour'")
+        .execute(&scene.owner)
+        .await
+        .expect("awaited");
     let before = scene.theirs().await;
     let (theirs, their_route) = (scene.theirs, scene.their_route);
 
@@ -385,6 +391,14 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
     assert_eq!(sqlx::query(AssertSqlSafe(own)).fetch_all(&connector).await.expect("called").len(), 1);
     let store = format!("select inbound_store({theirs}, gen_random_uuid(), current_date, now(), 'x', '')");
     assert_eq!(refusal(&connector, &store).await.as_deref(), Some(DENIED));
+    let store = format!(
+        "select inbound_store_part({theirs}, gen_random_uuid(), current_date, now(), 'x', '', 1, 1::smallint, 2::smallint, 1)"
+    );
+    assert_eq!(refusal(&connector, &store).await.as_deref(), Some(DENIED));
+    // A part with the same checks came by either route: on theirs it is not ours to know.
+    let owners: Option<i64> =
+        sqlx::query_scalar("select inbound_part_owner(1, 1::smallint, 1)").fetch_one(&connector).await.expect("called");
+    assert_eq!(owners, Some(scene.ours.0));
 
     // What they told of their upstream is not ours to take back.
     sqlx::query("insert into upstream_report (route_id, pod, binds) values ($1, $2, 1)")
@@ -393,7 +407,7 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
         .execute(&scene.owner)
         .await
         .expect("a report of theirs");
-    for call in ["select upstream_withdraw($1)", "select upstream_tell($1, 0, null, null)"] {
+    for call in ["select upstream_withdraw($1)", "select upstream_tell($1, 0, null, null, null)"] {
         sqlx::query(call).bind(uuid::Uuid::nil()).execute(&connector).await.expect("called");
     }
     let told: Vec<(i64, i32)> = sqlx::query_as("select route_id, binds from upstream_report order by route_id")

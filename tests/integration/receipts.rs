@@ -1,5 +1,7 @@
 //! How a receipt finds its message: by route, upstream id and destination, never by guessing; and what it changes there.
-use budstikke::domain::{RouteId, TenantId};
+use budstikke::domain::{Clock as _, RouteId, SystemClock, TenantId, copenhagen_day};
+use budstikke::store::unheard::{self, Days};
+use jiff::SignedDuration;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -8,6 +10,7 @@ use crate::support::postgres::Databases;
 const SENT: i16 = 2;
 const DELIVERED: i16 = 3;
 const FAILED: i16 = 4;
+const UNKNOWN: i16 = 8;
 
 struct Scene {
     databases: Databases,
@@ -247,4 +250,65 @@ async fn a_receipt_that_came_early_is_parked_and_applied_later() {
         .expect("age");
     assert_eq!(scene.retry().await, (0, 0, 1), "nobody's, after four days");
     assert_eq!(scene.retry().await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_receipt_that_never_comes_is_given_up_when_its_route_says_so() {
+    let scene = Scene::set().await;
+    let owner = &scene.owner;
+    sqlx::query("select ensure_partitions(current_date - 50, current_date)").execute(owner).await.expect("partitions");
+    sqlx::query("update route set give_up_hours = 10").execute(owner).await.expect("a setting");
+    sqlx::query("insert into webhook (tenant_id, webhook_id, events, sealed, secret) values ($1, gen_random_uuid(), '{message.final}', '', '')")
+        .bind(scene.tenant.0)
+        .execute(owner)
+        .await
+        .expect("an endpoint");
+    sqlx::query("update enforcement set log_days = 90").execute(owner).await.expect("logged");
+    let now = SystemClock.now();
+    let back = |hours| {
+        let then = copenhagen_day(now.saturating_sub(SignedDuration::from_hours(hours)).expect("near"));
+        copenhagen_day(now).since(then).expect("near").get_days()
+    };
+    let submitted = async |ids: &[&str], hours: i64, days: i32| {
+        let message = scene.sent(scene.tenant, ids, days).await;
+        sqlx::query("update message_log set submitted_at = now() - make_interval(hours => $2) where message_id = $1")
+            .bind(message)
+            .bind(i32::try_from(hours).expect("few"))
+            .execute(owner)
+            .await
+            .expect("submitted");
+        message
+    };
+    let silent = submitted(&["a"], 11, back(11)).await;
+    let long = submitted(&["b1", "b2"], 11, back(11)).await;
+    let young = submitted(&["c"], 9, back(9)).await;
+    let scheduled = submitted(&["d"], 11, 31).await;
+    let heard = submitted(&["e"], 11, back(11)).await;
+    let without = submitted(&["f"], 11, back(11)).await;
+    sqlx::query("update message_log set final_at = now() where message_id = $1")
+        .bind(without)
+        .execute(owner)
+        .await
+        .expect("final");
+    assert_eq!(scene.receive(&[("e", FAILED), ("b1", DELIVERED)]).await, [1, 1]);
+
+    let operator = scene.databases.data.pool("budstikke_operator");
+    assert_eq!(unheard::give_up(&operator, now, Days::Due).await.expect("given up"), 2);
+    assert_eq!(unheard::give_up(&operator, now, Days::Due).await.expect("given up"), 0);
+    assert_eq!((scene.state(scheduled).await, scene.state(young).await), (SENT, SENT));
+    assert_eq!(unheard::give_up(&operator, now, Days::All).await.expect("given up"), 1, "scheduled long ago");
+    for message in [silent, long, scheduled] {
+        assert_eq!(scene.state(message).await, UNKNOWN);
+    }
+    assert_eq!((scene.state(heard).await, scene.state(young).await, scene.state(without).await), (FAILED, SENT, SENT));
+    let told: Vec<(Uuid, i16)> =
+        sqlx::query_as("select subject, state from webhook_job order by place").fetch_all(owner).await.expect("jobs");
+    assert_eq!(told.iter().filter(|(_, state)| *state == UNKNOWN).count(), 3, "{told:?}");
+
+    // It comes after all.
+    assert_eq!(scene.receive(&[("a", DELIVERED), ("b2", DELIVERED), ("c", DELIVERED)]).await, [1, 1, 1]);
+    assert_eq!(
+        (scene.state(silent).await, scene.state(long).await, scene.state(young).await),
+        (DELIVERED, DELIVERED, DELIVERED)
+    );
 }

@@ -132,6 +132,7 @@ impl Report {
         let error = self.code.as_i64().and_then(|code| i32::try_from(code).ok());
         Ok(Receipt {
             key: (key.id(&id), key.tag(number)),
+            written: None,
             state,
             error: error.filter(|code| *code > 0 && state != MessageState::Delivered),
             done_at: time(&self.at, now),

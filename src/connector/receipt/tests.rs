@@ -38,6 +38,7 @@ fn the_form_of_the_standard_is_read() {
     );
     let expected = Receipt {
         key: (key().id("12345"), key().tag("+4512345678")),
+        written: Some(Personal::new("0000012345".to_owned())),
         state: MessageState::Delivered,
         error: None,
         done_at: NOW.parse().expect("a time"),
@@ -115,4 +116,33 @@ fn the_upstreams_time_counts_only_when_clearly_late() {
     for odd in ["2603021300", "2602010000", "2613450000", "26030207", "x"] {
         assert_eq!(done(odd), NOW, "{odd}");
     }
+}
+
+#[test]
+fn every_state_is_read_from_text_and_from_parameters() {
+    use MessageState::{Delivered, Expired, Failed, Rejected, Sent, Unknown};
+    for (smpp, words, state) in [
+        (SmppState::Scheduled, &["SCHEDLD", "SCHEDULED"][..], Sent),
+        (SmppState::Enroute, &["ENROUTE", "Enroute", "BUFFRED", "SENT"], Sent),
+        (SmppState::Accepted, &["ACCEPTD", "ACCEPTED"], Sent),
+        (SmppState::Delivered, &["DELIVRD", "delivrd", "DELIVERED"], Delivered),
+        (SmppState::Expired, &["EXPIRED"], Expired),
+        (SmppState::Deleted, &["DELETED"], Failed),
+        (SmppState::Undeliverable, &["UNDELIV", "UNDELIVERABLE", "FAILED"], Failed),
+        (SmppState::Skipped, &["SKIPPED"], Failed),
+        (SmppState::Rejected, &["REJECTD", "REJECTED"], Rejected),
+        (SmppState::Unknown, &["UNKNOWN"], Unknown),
+    ] {
+        for word in words {
+            assert_eq!(read_text(&format!("id:77 stat:{word} err:000")).expect("a receipt").state, state, "{word}");
+        }
+        let mut pdu = receipt("");
+        pdu.push_tlv(Tlv::ReceiptedMessageId(COctetString::from_slice(b"77\0").expect("an id")));
+        pdu.push_tlv(Tlv::MessageState(smpp));
+        let read = read_pdu(pdu, IdFormat::Same).expect("a receipt");
+        assert_eq!((read.key.0, read.state), (key().id("77"), state), "{smpp:?}");
+    }
+    let mut pdu = receipt("id:77 stat:DELIVRD");
+    pdu.push_tlv(Tlv::MessageState(SmppState::Other(99)));
+    assert_eq!(read_pdu(pdu, IdFormat::Same).expect("a receipt").state, Delivered, "a state that nobody knows");
 }

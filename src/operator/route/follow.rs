@@ -124,7 +124,7 @@ mod tests {
     fn figures_wait_for_their_minute_and_a_turn_does_not() {
         let shown = |stand: u16| {
             let route = SmsRoute::new("fast", spec());
-            Shown::now(&route, &[Report { binds: stand, failure: None }])
+            Shown::now(&route, &[Report { binds: stand, failure: None, id_format: None }])
         };
         let key = || ("sms".to_owned(), "fast".to_owned());
         let begin = Instant::now();

@@ -4,8 +4,8 @@ use super::super::conditions::Verdict;
 use super::build;
 use crate::crd::SmsRouteSpec;
 use crate::crd::conditions::{reasons, types};
-use crate::crd::smsroute::Upstream;
-use crate::store::upstream_reports::{Failure, Report};
+use crate::crd::smsroute::{ReceiptIdFormat, Upstream};
+use crate::store::upstream_reports::{Failure, ReceiptIds, Report};
 
 /// The figure of the printer column, and whether all binds stand. Of `reports` the newest come first.
 pub(super) fn verdict(spec: &SmsRouteSpec, reports: &[Report]) -> (String, Verdict) {
@@ -20,7 +20,14 @@ pub(super) fn verdict(spec: &SmsRouteSpec, reports: &[Report]) -> (String, Verdi
         let message = "no connector pod has told how it stands with the upstream: look at the pods and their logs";
         no(reasons::NOT_REPORTED, message.to_owned())
     } else if stand >= agreed {
-        Verdict::yes(types::UPSTREAM_READY, reasons::SUCCEEDED, format!("{stand} of {agreed} binds stand"))
+        let fits = proposed_id_format(spec, reports).map(|format| {
+            format!(
+                "; receipts would find their messages with `receipts.idFormat: {}`, and do not as it is",
+                word(format)
+            )
+        });
+        let message = format!("{stand} of {agreed} binds stand{}", fits.unwrap_or_default());
+        Verdict::yes(types::UPSTREAM_READY, reasons::SUCCEEDED, message)
     } else {
         let failure = living.iter().find_map(|report| report.failure);
         let why = failure.map_or_else(|| "the others are being made".to_owned(), |failure| advice(spec, failure));
@@ -28,6 +35,27 @@ pub(super) fn verdict(spec: &SmsRouteSpec, reports: &[Report]) -> (String, Verdi
         no(reason, format!("{stand} of {agreed} binds stand: {why}"))
     };
     (format!("{stand}/{agreed}"), verdict)
+}
+
+/// How ids in receipts seem to be spelled, where that is not as the route says. For its owner to decide: nothing follows from it.
+pub(super) fn proposed_id_format(spec: &SmsRouteSpec, reports: &[Report]) -> Option<ReceiptIdFormat> {
+    let living = &reports[..reports.len().min(spec.replicas().into())];
+    living.iter().find_map(|report| report.id_format).map(|ids| match ids {
+        ReceiptIds::Same => ReceiptIdFormat::AsIs,
+        ReceiptIds::HexThenDecimal => ReceiptIdFormat::HexToDecimal,
+        ReceiptIds::DecimalThenHex => ReceiptIdFormat::DecimalToHex,
+    })
+}
+
+/// As the spec writes it.
+fn word(format: ReceiptIdFormat) -> &'static str {
+    match format {
+        ReceiptIdFormat::AsIs => "asIs",
+        ReceiptIdFormat::Decimal => "decimal",
+        ReceiptIdFormat::Hex => "hex",
+        ReceiptIdFormat::HexToDecimal => "hexToDecimal",
+        ReceiptIdFormat::DecimalToHex => "decimalToHex",
+    }
 }
 
 /// What happened, and what to do about it.
@@ -107,7 +135,22 @@ mod tests {
     }
 
     fn report(binds: u16, failure: Option<Failure>) -> Report {
-        Report { binds, failure }
+        Report { binds, failure, id_format: None }
+    }
+
+    #[test]
+    fn how_receipts_seem_to_be_spelled_is_proposed() {
+        let seen = Report { id_format: Some(ReceiptIds::HexThenDecimal), ..report(2, None) };
+        let (_, verdict) = verdict(&spec(json!({})), &[seen]);
+        assert!(verdict.holds);
+        assert_eq!(
+            verdict.message,
+            "2 of 2 binds stand; receipts would find their messages with `receipts.idFormat: hexToDecimal`, and do not as it is"
+        );
+        assert_eq!(proposed_id_format(&spec(json!({})), &[seen]), Some(ReceiptIdFormat::HexToDecimal));
+        for format in ["asIs", "decimal", "hex", "hexToDecimal", "decimalToHex"] {
+            assert_eq!(word(serde_json::from_value(json!(format)).expect("a format")), format);
+        }
     }
 
     #[test]

@@ -88,6 +88,7 @@ create table route (
     namespace   text not null,
     name        text not null,
     processor   jsonb,                                   -- the company behind it, as its resource names it (D6, D9)
+    give_up_hours integer not null default 72,           -- so long after its submit a message without a receipt is given up
     unique (namespace, name)
 );
 

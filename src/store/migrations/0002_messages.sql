@@ -111,7 +111,9 @@ create table parked_receipt (
 );
 create index parked_receipt_due on parked_receipt (route_id, retry_at);
 
--- SMS received for a tenant, sealed by the connector to the tenant's public key of the day.
+-- SMS received for a tenant, sealed by the connector to the tenant's public key of the day. A longer message has a row for each of
+-- its parts, put together by who opens them; which belong together is known here by checks alone. All are of the day of the part that
+-- came first, so that they go together.
 create table inbound (
     tenant_id   bigint not null,
     inbound_id  uuid not null,
@@ -120,8 +122,19 @@ create table inbound (
     received_at timestamptz not null,
     key_name    text not null,
     sealed      bytea not null,                          -- sender, recipient, text
+    whole       uuid,                                    -- the message that it is a part of: the id of the part that came first, and
+                                                         --   once all are there of the one that came last; null: it is a whole
+    part        smallint,                                -- from 1,
+    parts       smallint,                                --   of so many
+    thread      bigint,                                  -- the connector's keyed check of who wrote to whom under which reference
+    digest      integer,                                 -- and of the part: the same one is taken once
+    open_until  timestamptz,                             -- until then parts are awaited
+    done        boolean not null default true,           -- all parts are there, or are awaited no longer; its tenant was told
     primary key (tenant_id, inbound_id, day)
 ) partition by range (day);
+create index inbound_whole on inbound (tenant_id, whole) where whole is not null;
+create index inbound_thread on inbound (route_id, thread) where thread is not null;
+create index inbound_open on inbound (open_until) where not done;
 
 -- Public keys that inbound is sealed to; the private halves are in the keyring.
 create table public_key (

@@ -485,6 +485,97 @@ begin
     end if;
 end $$;
 
+-- Stores a sealed part of a longer message beside those that came before it; the same part again changes nothing. With the last one
+-- the tenant is told. Parts are awaited for an hour after the first. `link` is the check of who wrote to whom under which reference,
+-- `seen` that of the part. References come back after a while: a part whose place is taken by another begins a message of its own.
+create function inbound_store_part(tenant bigint, id uuid, received_on date, at timestamptz, name text, content bytea, link bigint,
+    nth smallint, of_parts smallint, seen integer)
+returns void language plpgsql security definer set search_path = budstikke, pg_temp set plan_cache_mode = force_generic_plan as $$
+declare
+    today constant date := (now() at time zone 'Europe/Copenhagen')::date;
+    own constant bigint := current_route();
+    begun record;
+    first uuid := id;
+    first_day date := received_on;
+    awaited timestamptz := now() + interval '1 hour';
+    there bigint := 0;
+begin
+    if not serves_inbound(tenant) then
+        raise exception 'the tenant has no number on this route' using errcode = 'insufficient_privilege';
+    end if;
+    -- One part of a message at a time, whichever bind or pod it came by: each sees those before it.
+    perform pg_advisory_xact_lock(hashtextextended('budstikke.inbound/' || own || '/' || link, 0));
+    if exists (select from inbound i where i.route_id = own and i.thread = link and i.tenant_id = tenant and i.part = nth
+               and i.digest = seen and i.open_until > now() and i.day between today - 3 and today + 1) then
+        return;
+    end if;
+    -- The newest that lacks it: of an older one with the same reference the missing part will hardly come any more.
+    select i.whole, i.day, i.open_until, count(*) as there into begun from inbound i
+    where i.route_id = own and i.thread = link and i.tenant_id = tenant and not i.done and i.open_until > now()
+      and i.day between today - 3 and today + 1
+    group by i.whole, i.day, i.open_until having bool_and(i.part <> nth) order by i.whole desc limit 1;
+    if found then
+        first := begun.whole;
+        first_day := begun.day;
+        awaited := begun.open_until;
+        there := begun.there;
+    end if;
+    insert into inbound (tenant_id, inbound_id, day, route_id, received_at, key_name, sealed, whole, part, parts, thread, digest,
+                         open_until, done)
+    values (tenant, id, first_day, own, at, name, content, first, nth, of_parts, link, seen, awaited, false)
+    on conflict do nothing;
+    if not found or there + 1 < of_parts then
+        return;
+    end if;
+    update inbound i set whole = id, done = true where i.tenant_id = tenant and i.whole = first and i.day = first_day;
+    if webhook_listens(tenant) then
+        perform webhook_tell(array['message.received'], array[tenant], array[id], array[null::smallint], array[null::integer],
+            array[at]);
+    end if;
+end $$;
+
+-- Whose a part is that names no keyword itself: of whose message it is the same part once more, or one that is missing. Null: of
+-- nobody's as yet.
+create function inbound_part_owner(link bigint, nth smallint, seen integer) returns bigint
+language sql stable security definer set search_path = budstikke, pg_temp
+begin atomic
+    select m.tenant_id
+    from (
+        select i.tenant_id, i.whole, bool_or(i.part = nth and i.digest = seen) as again,
+               bool_and(not i.done and i.part <> nth) as lacks
+        from inbound i
+        where i.route_id = current_route() and i.thread = link and i.open_until > now()
+          and i.day between (now() at time zone 'Europe/Copenhagen')::date - 3 and (now() at time zone 'Europe/Copenhagen')::date + 1
+        group by i.tenant_id, i.whole
+    ) as m
+    where m.again or m.lacks
+    order by m.again desc, m.whole desc limit 1;
+end;
+
+-- Tells tenants of what there is of at most `most` messages whose missing parts are awaited no longer; how many.
+create function inbound_give_up(most integer) returns bigint
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    lapsed record;
+    given_up bigint := 0;
+begin
+    for lapsed in
+        select i.tenant_id, i.whole, i.day, i.received_at from inbound i
+        where not i.done and i.open_until <= now() and i.inbound_id = i.whole
+          and i.day > (now() at time zone 'Europe/Copenhagen')::date - 10
+        order by i.open_until limit most for update skip locked
+    loop
+        update inbound i set done = true
+        where i.tenant_id = lapsed.tenant_id and i.whole = lapsed.whole and i.day = lapsed.day;
+        if webhook_listens(lapsed.tenant_id) then
+            perform webhook_tell(array['message.received'], array[lapsed.tenant_id], array[lapsed.whole], array[null::smallint],
+                array[null::integer], array[lapsed.received_at]);
+        end if;
+        given_up := given_up + 1;
+    end loop;
+    return given_up;
+end $$;
+
 -- How a route's connector pods stand with the upstream, one row a pod: read by the operator, for the route's status. Never
 -- a word of the upstream's own.
 create table upstream_report (
@@ -493,18 +584,20 @@ create table upstream_report (
     binds       integer not null check (binds >= 0),     -- that stand
     failure     text check (failure in ('connect', 'tls', 'refused', 'lost')),   -- of the last attempt, where some are missing
     status      bigint check (status between 0 and 4294967295),   -- the SMPP status that the upstream refused the bind with
+    id_format   text check (id_format in ('same', 'hex_then_decimal', 'decimal_then_hex')),   -- of receipts, as it seems to be
     reported_at timestamptz not null default now(),
     primary key (route_id, pod)
 );
 -- Removes what pods that died have left.
 grant select, delete on upstream_report to budstikke_operator;
 
-create function upstream_tell(pod uuid, binds integer, failure text, status bigint) returns void
+create function upstream_tell(pod uuid, binds integer, failure text, status bigint, id_format text) returns void
 language sql security definer set search_path = budstikke, pg_temp
 begin atomic
-    insert into upstream_report (route_id, pod, binds, failure, status) values (current_route(), $1, $2, $3, $4)
+    insert into upstream_report (route_id, pod, binds, failure, status, id_format) values (current_route(), $1, $2, $3, $4, $5)
     on conflict (route_id, pod) do update
-    set binds = excluded.binds, failure = excluded.failure, status = excluded.status, reported_at = now();
+    set binds = excluded.binds, failure = excluded.failure, status = excluded.status, id_format = excluded.id_format,
+        reported_at = now();
 end;
 
 -- The pod stops, and holds no bind any more.
@@ -554,5 +647,7 @@ grant execute on function connector_shares(), connector_numbers(), receipt_owner
     receipts_apply(text[], integer[], smallint[], integer[], timestamptz[]),
     receipts_park(text[], integer[], smallint[], integer[], timestamptz[]), receipts_retry(integer),
     inbound_key(bigint), inbound_store(bigint, uuid, date, timestamptz, text, bytea),
-    upstream_tell(uuid, integer, text, bigint), upstream_withdraw(uuid) to budstikke_connector;
+    inbound_store_part(bigint, uuid, date, timestamptz, text, bytea, bigint, smallint, smallint, integer),
+    inbound_part_owner(bigint, smallint, integer),
+    upstream_tell(uuid, integer, text, bigint, text), upstream_withdraw(uuid) to budstikke_connector;
 grant execute on function schema_version() to budstikke_operator, budstikke_api, budstikke_sender, budstikke_connector;

@@ -227,6 +227,36 @@ begin
     end if;
 end $$;
 
+-- Gives up the receipts of messages of a day that were submitted so long ago as their route says: they are final as unknown. A receipt
+-- that comes all the same still counts. A bounded number at once; how many, so that who asks knows whether to ask again.
+create function give_up_unheard(of_day date, moment timestamptz, most integer) returns bigint
+language plpgsql security definer set search_path = budstikke, pg_temp as $$
+declare
+    whose bigint[];
+    messages uuid[];
+begin
+    with due as materialized (
+        select l.tenant_id, l.message_id, l.day from message_log l join route r using (route_id)
+        where l.day = of_day and l.state = 2 and l.final_at is null and l.submitted_at <= moment - make_interval(hours => r.give_up_hours)
+        limit most for update of l
+    ), given_up as (
+        update message_log l set state = 8, final_at = moment from due
+        where l.tenant_id = due.tenant_id and l.message_id = due.message_id and l.day = due.day and l.day = of_day
+        returning l.tenant_id, l.message_id
+    )
+    select array_agg(tenant_id order by message_id), array_agg(message_id order by message_id) into whose, messages from given_up;
+    if messages is null then
+        return 0;
+    end if;
+    if webhook_listens(null) then
+        perform webhook_tell_messages(whose, messages, array_fill(8::smallint, array[cardinality(messages)]),
+            array_fill(null::integer, array[cardinality(messages)]), array_fill(null::timestamptz, array[cardinality(messages)]),
+            array_fill(moment, array[cardinality(messages)]));
+    end if;
+    return cardinality(messages);
+end $$;
+grant execute on function give_up_unheard(date, timestamptz, integer) to budstikke_operator;
+
 -- Erases an account: all that is stored of it but what was billed, and the row that says that it was. Its keys must be gone
 -- before. How many rows; null: its day has not come, or it was done before.
 create function erase_account(tenant bigint, today date) returns bigint

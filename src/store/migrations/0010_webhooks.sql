@@ -118,15 +118,15 @@ grant usage on schema budstikke to budstikke_worker;
 grant select, update (disabled, disabled_at, next_at, claim_id, claimed_until) on webhook to budstikke_worker;
 grant select, update (outcome, attempts, tried_at, status, failure, done_at) on webhook_job to budstikke_worker;
 -- Of messages and of what was received no more than it tells.
-grant select (tenant_id, message_id, day, batch_id, parts, submitted_at, log_key, entry) on message_log to budstikke_worker;
-grant select (tenant_id, inbound_id, day, received_at, key_name, sealed) on inbound to budstikke_worker;
+grant select (tenant_id, message_id, day, batch_id, parts, amount, submitted_at, log_key, entry) on message_log to budstikke_worker;
+grant select (tenant_id, inbound_id, day, received_at, key_name, sealed, whole) on inbound to budstikke_worker;
 grant select (tenant_id, log_days) on enforcement to budstikke_worker;
 create policy worker on webhook to budstikke_worker using (true) with check (true);
 create policy worker on webhook_job to budstikke_worker using (true) with check (true);
 create policy worker on message_log for select to budstikke_worker using (true);
 create policy worker on inbound for select to budstikke_worker using (true);
 create policy worker on enforcement for select to budstikke_worker using (true);
-grant execute on function schema_version(), receipt_may_be_told(bigint, date) to budstikke_worker;
+grant execute on function schema_version(), receipt_may_be_told(bigint, date), inbound_give_up(integer) to budstikke_worker;
 
 -- The end of jobs --------------------------------------------------------------------------------------------------------
 

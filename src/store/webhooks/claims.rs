@@ -1,7 +1,6 @@
 //! How the worker takes up what is due. An endpoint is claimed as a whole, for a while: so one delivery at a time goes to it, in order,
 //! whichever pods there are; and when its worker dies, another one delivers the same again.
 use jiff::Timestamp;
-use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::PgPool;
@@ -9,7 +8,7 @@ use uuid::Uuid;
 
 use super::Error;
 use crate::domain::webhook::{Disabled, WebhookEvent};
-use crate::domain::{MessageId, TenantId, copenhagen_day};
+use crate::domain::{MessageId, MilliOre, TenantId, copenhagen_day};
 
 /// An endpoint that is ours for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -283,6 +282,8 @@ pub struct Logged {
     pub batch: Uuid,
     /// How many parts it takes.
     pub parts: i16,
+    /// What one part costs.
+    pub price: MilliOre,
     /// When the upstream took it.
     pub submitted_at: Option<Timestamp>,
     /// Name of the key that opens the entry, and the sealed [`crate::domain::Entry`].
@@ -296,7 +297,7 @@ pub struct Logged {
 pub async fn message(pool: &PgPool, tenant: TenantId, id: Uuid) -> Result<Option<Logged>, Error> {
     let Some(at) = MessageId(id).at() else { return Ok(None) };
     let row = sqlx::query!(
-        "select batch_id, parts, submitted_at, log_key, entry from message_log
+        "select batch_id, parts, amount, submitted_at, log_key, entry from message_log
          where tenant_id = $1 and message_id = $2 and day = $3",
         tenant.0,
         id,
@@ -306,29 +307,8 @@ pub async fn message(pool: &PgPool, tenant: TenantId, id: Uuid) -> Result<Option
     Ok(row.map(|row| Logged {
         batch: row.batch_id,
         parts: row.parts,
+        price: MilliOre(row.amount),
         submitted_at: row.submitted_at.map(SqlTimestamp::to_jiff),
         entry: row.log_key.zip(row.entry),
     }))
-}
-
-/// What was received, sealed: the name of its key, and the ciphertext; `None` once that is erased.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn received(
-    pool: &PgPool,
-    tenant: TenantId,
-    id: Uuid,
-    at: Timestamp,
-) -> Result<Option<(String, Vec<u8>)>, Error> {
-    let day = copenhagen_day(at);
-    let row = sqlx::query!(
-        "select key_name, sealed from inbound where tenant_id = $1 and inbound_id = $2 and day between $3 and $4",
-        tenant.0,
-        id,
-        day.saturating_sub(1.day()).to_sqlx() as SqlDate,
-        day.saturating_add(1.day()).to_sqlx() as SqlDate
-    );
-    let row = row.fetch_optional(pool).await.map_err(Error::ReadSubject)?;
-    Ok(row.map(|row| (row.key_name, row.sealed)))
 }

@@ -19,6 +19,7 @@ async fn a_message_is_read_while_it_waits_and_after() {
     assert_eq!(waiting.body["to"], "+4520123456");
     assert_eq!(waiting.body["text"], "Æ".repeat(160), "160 characters are logged");
     assert_eq!((&waiting.body["state"], &waiting.body["parts"]), (&json!("queued"), &json!(2)));
+    assert_eq!(waiting.body["price"], "0.70", "all parts together");
     assert_eq!(waiting.body["final"], false);
     assert!(waiting.body["acceptedAt"].is_string() && waiting.body["submittedAt"].is_null());
 
@@ -207,19 +208,31 @@ async fn received_messages_are_opened_for_their_tenant_alone() {
     let route = service.databases.route("route", &[(service.tenant, 1)]).await;
     let text_of = |text: &str| Content::Text(Personal::new(text.to_owned()));
     let binary = Content::Octets(Personal::new(vec![0xFF, 0x00]));
-    for (content, segment) in [(binary, Segment::checked(7, 1, 2)), (text_of("første"), None), (text_of("anden"), None)]
-    {
-        let (id, from) = (Uuid::now_v7(), Personal::new("4520123456".to_owned()));
-        let plain = to_bytes(&Inbound { from, to: Personal::new("1231".to_owned()), content, segment }).expect("bytes");
+    let part = |octets: &[u8]| Content::Octets(Personal::new(octets.to_vec()));
+    let [awaited, octets, whole] = [(); 3].map(|()| Uuid::now_v7());
+    for (id, content, segment, of, done) in [
+        (awaited, part(b"endnu"), Segment::checked(6, 1, 2), Some(awaited), false),
+        (octets, binary, Segment::checked(7, 1, 2), None, true),
+        (Uuid::now_v7(), part(b" hel"), Segment::checked(8, 2, 2), Some(whole), true),
+        (whole, part(b"en"), Segment::checked(8, 1, 2), Some(whole), true),
+        (Uuid::now_v7(), text_of("første"), None, None, true),
+        (Uuid::now_v7(), text_of("anden"), None, None, true),
+    ] {
+        let from = Personal::new("4520123456".to_owned());
+        let coding = segment.map(|segment| if segment.reference == 7 { 4 } else { 0 });
+        let inbound = Inbound { from, to: Personal::new("1231".to_owned()), content, segment, coding };
+        let plain = to_bytes(&inbound).expect("bytes");
         sqlx::query(
-            "insert into inbound (tenant_id, inbound_id, day, route_id, received_at, key_name, sealed)
-             values ($1, $2, (now() at time zone 'Europe/Copenhagen')::date, $3, now(), $4, $5)",
+            "insert into inbound (tenant_id, inbound_id, day, route_id, received_at, key_name, sealed, whole, done, open_until)
+             values ($1, $2, (now() at time zone 'Europe/Copenhagen')::date, $3, now(), $4, $5, $6, $7, now() + interval '1 hour')",
         )
         .bind(service.tenant.0)
         .bind(id)
         .bind(route.0)
         .bind(&key.name)
         .bind(public.seal(id, Field::Inbound, plain.reveal()).expect("sealed"))
+        .bind(of)
+        .bind(done)
         .execute(&service.owner())
         .await
         .expect("store");
@@ -233,10 +246,20 @@ async fn received_messages_are_opened_for_their_tenant_alone() {
     );
     let next = service.get(&format!("/v1/inbound?cursor={}", text(&page.body["next"]))).await;
     assert_eq!(next.body["messages"][0]["text"], "første");
-    let part = &next.body["messages"][1];
-    assert_eq!((&part["text"], &part["octets"]), (&json!(null), &json!("/wA=")));
-    assert_eq!(part["part"], json!({"reference": 7, "number": 1, "count": 2}));
+    assert_eq!((&newest["parts"], &newest["missingParts"]), (&json!(1), &json!(null)));
+    let all = next.body["messages"].as_array().expect("a list");
+    assert_eq!(all.len(), 3, "one whose parts are awaited is not there yet");
+    assert_eq!((&all[1]["id"], &all[1]["text"]), (&json!(whole), &json!("en hel")));
+    assert_eq!((&all[1]["parts"], &all[1]["missingParts"]), (&json!(2), &json!(null)));
+    assert_eq!((&all[2]["text"], &all[2]["octets"]), (&json!(null), &json!("/wA=")));
+    assert_eq!((&all[2]["parts"], &all[2]["missingParts"]), (&json!(2), &json!([2])));
     assert!(next.body["next"].is_null());
+    let found = json!({"number": "20123456"});
+    let request = service.api.request(&service.key, reqwest::Method::POST, "/v1/inbound/search").json(&found);
+    let found = service.api.call(request).await;
+    let all = found.body["messages"].as_array().expect("a list");
+    assert_eq!(all.len(), 5, "but all that there is of a number is found: {found:?}");
+    assert_eq!((&all[4]["text"], &all[4]["missingParts"]), (&json!("endnu"), &json!([2])));
     let (other, _) = service.other_tenant("other").await;
     let other = mint(&service.databases, other, &[Scope::InboundRead]).await;
     assert_eq!(service.api.get(&other, "/v1/inbound").await.body["messages"], json!([]));

@@ -72,8 +72,13 @@ async fn received(service: &Service, tenant: TenantId, from: &str, what: &str) {
     let public = PublicKey::new(tenant, &key.name, &key.key).expect("a key");
     let id = Uuid::now_v7();
     let personal = |text: &str| Personal::new(text.to_owned());
-    let inbound =
-        Inbound { from: personal(from), to: personal("1231"), content: Content::Text(personal(what)), segment: None };
+    let inbound = Inbound {
+        from: personal(from),
+        to: personal("1231"),
+        content: Content::Text(personal(what)),
+        segment: None,
+        coding: None,
+    };
     let sealed = public.seal(id, Field::Inbound, content::to_bytes(&inbound).expect("bytes").reveal()).expect("sealed");
     sqlx::query(
         "insert into inbound (tenant_id, inbound_id, day, route_id, received_at, key_name, sealed)

@@ -1,20 +1,19 @@
 //! A tenant's numbers, and what is stored of the SMS that handsets write to them.
-use budstikke::domain::inbound::Inbound;
-use budstikke::domain::{Clock as _, SystemClock, TenantId, content, copenhagen_day};
-use budstikke::keyring::seal::Field;
+use budstikke::domain::inbound::Received;
+use budstikke::domain::{Clock as _, SystemClock, TenantId, copenhagen_day};
 use budstikke::keyring::{self, Kek, Keyring};
+use budstikke::store::received::{self, Awaited};
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgPool;
-use uuid::Uuid;
 
 use super::stage::Stage;
 use crate::support::postgres::Databases;
 
 /// Where inbound SMS of a tenant are found, and the keys that open them.
 pub(super) struct Inbox {
-    tenant: TenantId,
-    owner: PgPool,
-    api: Keyring,
+    pub(super) tenant: TenantId,
+    pub(super) owner: PgPool,
+    pub(super) api: Keyring,
 }
 
 impl Inbox {
@@ -39,30 +38,45 @@ impl Inbox {
     }
 
     pub(super) async fn give(&self, stage: &Stage, number: &str) {
-        sqlx::query("insert into inbound_number (tenant_id, route_id, number, keyword) values ($1, $2, $3, '')")
+        self.give_keyword(stage, number, "").await;
+    }
+
+    /// Gives the tenant a keyword on a number.
+    pub(super) async fn give_keyword(&self, stage: &Stage, number: &str, keyword: &str) {
+        sqlx::query("insert into inbound_number (tenant_id, route_id, number, keyword) values ($1, $2, $3, $4)")
             .bind(self.tenant.0)
             .bind(stage.route.0)
             .bind(number)
+            .bind(keyword)
             .execute(&self.owner)
             .await
             .unwrap();
         stage.run("select pg_notify('budstikke_change', 'tenant:' || $1)", self.tenant).await;
     }
 
+    /// What the tenant has received, the oldest first.
+    pub(super) async fn messages(&self) -> Vec<Received> {
+        self.read(Awaited::Left).await
+    }
+
+    /// The same with what is not whole yet.
+    pub(super) async fn all(&self) -> Vec<Received> {
+        self.read(Awaited::Included).await
+    }
+
+    async fn read(&self, unfinished: Awaited) -> Vec<Received> {
+        let sealed = received::list(&self.owner, self.tenant, SystemClock.now(), None, 1000, unfinished).await.unwrap();
+        let mut messages = Vec::new();
+        for message in sealed.iter().rev() {
+            messages.push(self.api.received(self.tenant, message).await.unwrap().unwrap());
+        }
+        messages
+    }
+
     /// What was written to the tenant, sorted.
     pub(super) async fn texts(&self) -> Vec<String> {
-        let rows: Vec<(Uuid, String, Vec<u8>)> =
-            sqlx::query_as("select inbound_id, key_name, sealed from inbound where tenant_id = $1")
-                .bind(self.tenant.0)
-                .fetch_all(&self.owner)
-                .await
-                .unwrap();
-        let mut texts = Vec::new();
-        for (id, name, sealed) in rows {
-            let private = self.api.inbound_private(self.tenant, &name).await.unwrap();
-            let inbound: Inbound = content::from_bytes(&private.open(id, Field::Inbound, &sealed).unwrap()).unwrap();
-            texts.push(inbound.content.text().unwrap().to_owned());
-        }
+        let texts = self.messages().await.into_iter().map(|message| message.text.unwrap().reveal().clone());
+        let mut texts: Vec<String> = texts.collect();
         texts.sort();
         texts
     }

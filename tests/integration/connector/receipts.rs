@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use budstikke::config::connector::{IdFormat, Settings};
-use budstikke::domain::inbound::Inbound;
+use budstikke::domain::inbound::{Inbound, Received};
 use budstikke::domain::{Clock as _, SystemClock, TenantId, content, copenhagen_day};
 use budstikke::keyring::seal::Field;
 use budstikke::keyring::{self, Kek, Keyring};
@@ -65,7 +65,7 @@ async fn receipts_reach_their_sender_however_the_id_is_written() {
 }
 
 /// Puts a message into the log as its sender would have, after this submit's answer.
-async fn log(stage: &Stage, tenant: TenantId, (id, tag): (String, u32)) -> Uuid {
+pub(super) async fn log(stage: &Stage, tenant: TenantId, (id, tag): (String, u32)) -> Uuid {
     let (message, now) = (Uuid::now_v7(), SystemClock.now());
     let owner = stage.databases.data.pool("budstikke_owner");
     sqlx::query(
@@ -86,7 +86,7 @@ async fn log(stage: &Stage, tenant: TenantId, (id, tag): (String, u32)) -> Uuid 
     message
 }
 
-async fn becomes(stage: &Stage, message: Uuid, wanted: i16) {
+pub(super) async fn becomes(stage: &Stage, message: Uuid, wanted: i16) {
     let owner = stage.databases.data.pool("budstikke_owner");
     until("the state", async || {
         let state: Option<i16> = sqlx::query_scalar("select state from message_log where message_id = $1")
@@ -330,19 +330,17 @@ async fn inbound_is_sealed_for_the_owner_of_number_and_keyword() {
     let parts = until("all parts", async || Some(rows(tenants[0]).await).filter(|rows| rows.len() == 2)).await;
     let other = rows(tenants[1]).await;
 
-    let mut texts = Vec::new();
+    let mut opened = Vec::new();
     for (_, id, name, sealed) in &parts {
         assert!(!sealed.windows(4).any(|octets| octets == b"stem"), "it is sealed");
         let private = api.inbound_private(tenants[0], name).await.expect("the private half");
-        let opened = private.open(*id, Field::Inbound, sealed).expect("opened");
-        let inbound: Inbound = content::from_bytes(&opened).expect("an SMS");
+        let plain = private.open(*id, Field::Inbound, sealed).expect("opened");
+        let inbound: Inbound = content::from_bytes(&plain).expect("an SMS");
         assert_eq!((inbound.from.reveal().as_str(), inbound.to.reveal().as_str()), ("4520123456", "1204"));
-        let segment = inbound.segment.expect("a part");
-        assert_eq!(segment.count, 2);
-        texts.push((segment.number, inbound.content.text().expect("a text").to_owned()));
+        opened.push(inbound);
     }
-    texts.sort();
-    assert_eq!(texts.into_iter().map(|(_, text)| text).collect::<String>(), long);
+    let whole = Received::of(opened).expect("a message");
+    assert_eq!((whole.parts, whole.missing, whole.text.expect("a text").reveal()), (2, vec![], &long));
     let (_, id, name, sealed) = &other[0];
     let private = api.inbound_private(tenants[1], name).await.expect("the private half");
     let inbound: Inbound =

@@ -22,7 +22,7 @@ pub(super) async fn told(stage: &Stage, wanted: &[Report]) {
 }
 
 pub(super) fn report(binds: u16, failure: Option<Failure>) -> Report {
-    Report { binds, failure }
+    Report { binds, failure, id_format: None }
 }
 
 #[tokio::test]

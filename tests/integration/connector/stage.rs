@@ -139,6 +139,20 @@ impl Stage {
         Self { databases, route, config, running, metrics, port, callbacks: heard_at, authority }
     }
 
+    /// Stops the connector, and starts another that knows nothing of what the first did.
+    pub(super) async fn restart(self) -> Self {
+        let Self { databases, route, config, running, authority, .. } = self;
+        running.stop().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let pool = store::connect(&databases.connector_login(route).await, 5, "test");
+        let (clock, drain) = (Arc::new(SystemClock), Duration::from_secs(5));
+        let connector = Connector { config: config.subscribe(), pool, clock, listener, callbacks: None, drain };
+        let mut metrics = Registry::default();
+        let running = connector.start(&mut metrics).expect("a connector");
+        Self { databases, route, config, running, metrics, port, callbacks: 0, authority }
+    }
+
     /// Changes the configuration, as the operator does by rewriting the Secret.
     pub(super) fn configure(&self, change: impl FnOnce(&mut ConnectorConfig)) {
         self.config.send_modify(|config| change(Arc::make_mut(config)));

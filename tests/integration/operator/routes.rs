@@ -1,6 +1,7 @@
 //! What a route's status says of its upstream, and what keeps when its pods or its Secret change.
+use budstikke::crd::smsroute::ReceiptIdFormat;
 use budstikke::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
-use budstikke::store::upstream_reports::{self, Failure, Report};
+use budstikke::store::upstream_reports::{self, Failure, ReceiptIds, Report};
 use budstikke::store::{self, Dsn};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
@@ -35,7 +36,7 @@ async fn an_upstream_that_is_away_is_told_beside_ready() {
     scene.route_says("main", "UpstreamReady", "False", "NotReported").await;
     let connector = connector(&scene).await;
     let tell = async |binds, failure| {
-        let report = Report { binds, failure };
+        let report = Report { binds, failure, id_format: None };
         upstream_reports::tell(&connector, Uuid::from_u128(1), report).await.expect("told");
     };
 
@@ -181,7 +182,7 @@ async fn an_upstream_over_https_has_a_connector_that_is_told_of_it() {
     assert_eq!(deployment().await, Some(before));
 
     scene.pods_come("connector-main").await;
-    let report = Report { binds: 0, failure: Some(Failure::Refused(401)) };
+    let report = Report { binds: 0, failure: Some(Failure::Refused(401)), id_format: None };
     upstream_reports::tell(&connector(&scene).await, Uuid::from_u128(1), report).await.expect("told");
     let message = scene.route_says("main", "UpstreamReady", "False", "UpstreamUnavailable").await;
     assert!(message.contains("HTTP 401: check token in Secret rest"), "{message}");
@@ -192,4 +193,52 @@ async fn an_upstream_over_https_has_a_connector_that_is_told_of_it() {
     scene.change::<SmsRoute>("main", json!({"spec": {"text": {"concatenation": "sar"}}})).await;
     let message = scene.route_says("main", "Stalled", "True", "Invalid").await;
     assert!(message.contains("leave `text` out"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_that_never_came_are_given_up_after_the_hours_of_their_route() {
+    let scene = Scene::set().await;
+    let owner = scene.databases.data.pool("budstikke_owner");
+    let message = Uuid::now_v7();
+    sqlx::query(
+        "with old as (insert into route (namespace, name) values ('elsewhere', 'old') returning route_id)
+         insert into message_log (tenant_id, message_id, day, batch_id, state, parts, amount, route_id, submitted_at)
+         select 1, $1, (now() at time zone 'Europe/Copenhagen')::date, $1, 2, 1, 0, route_id, now() - interval '73 hours' from old",
+    )
+    .bind(message)
+    .execute(&owner)
+    .await
+    .expect("a message");
+    scene.furnish().await;
+    let _operator = scene.operator("one");
+    scene
+        .until("it is given up", || async {
+            let state = sqlx::query_scalar("select state from message_log where message_id = $1").bind(message);
+            let state: i16 = state.fetch_one(&owner).await.expect("the message");
+            (state == 8).then_some(())
+        })
+        .await;
+    let hours = async || -> Option<i32> {
+        let hours = sqlx::query_scalar("select give_up_hours from route where name = 'main'");
+        hours.fetch_optional(&owner).await.expect("the route")
+    };
+    assert_eq!(scene.until("the route", hours).await, 72);
+    scene.change::<SmsRoute>("main", json!({"spec": {"receipts": {"giveUpHours": 5}}})).await;
+    scene.until("its own hours", || async { (hours().await == Some(5)).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spelling_of_ids_that_would_fit_stands_in_the_status() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    scene.create::<Tenant>(tenant("acme")).await;
+    let _operator = scene.operator("one");
+    scene.pods_come("connector-main").await;
+    let connector = connector(&scene).await;
+    let report = Report { binds: 2, failure: None, id_format: Some(ReceiptIds::DecimalThenHex) };
+    upstream_reports::tell(&connector, Uuid::from_u128(1), report).await.expect("told");
+    let message = scene.route_says("main", "UpstreamReady", "True", "Succeeded").await;
+    assert!(message.ends_with("with `receipts.idFormat: decimalToHex`, and do not as it is"), "{message}");
+    let route: SmsRoute = scene.find("main").await.expect("the route");
+    assert_eq!(route.status.expect("a status").proposed_id_format, Some(ReceiptIdFormat::DecimalToHex));
 }

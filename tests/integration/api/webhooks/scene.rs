@@ -2,11 +2,12 @@
 use std::sync::{Arc, Mutex};
 
 use budstikke::domain::content::to_bytes;
-use budstikke::domain::inbound::{Content, Inbound};
+use budstikke::domain::inbound::{Content, Inbound, Segment};
 use budstikke::domain::{Clock, Personal, RouteId, SystemClock, copenhagen_day};
 use budstikke::keyring::seal::{Field, PublicKey};
 use budstikke::keyring::{self, Kek, Keyring};
 use budstikke::store;
+use budstikke::store::inbound::{self, Part, SealedInbound};
 use budstikke::worker::{Metrics, Settings, Worker};
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
@@ -165,7 +166,7 @@ impl Scene {
         let public = PublicKey::new(self.service.tenant, &key.name, &key.key).expect("a key");
         let content = Content::Text(Personal::new(words.to_owned()));
         let (from, to) = (Personal::new(from.to_owned()), Personal::new("1204".to_owned()));
-        let plain = to_bytes(&Inbound { from, to, content, segment: None }).expect("bytes");
+        let plain = to_bytes(&Inbound { from, to, content, segment: None, coding: None }).expect("bytes");
         let (id, now) = (Uuid::now_v7(), SystemClock.now());
         for _ in 0..2 {
             // The same once more, as after an answer that was lost.
@@ -180,6 +181,23 @@ impl Scene {
                 .await
                 .expect("stored");
         }
+        id
+    }
+
+    /// A part of a message came in.
+    pub(super) async fn received_part(&self, from: &str, number: u8, count: u8, words: &str) -> Uuid {
+        let key = &provide(&self.service.databases, self.service.tenant).await[0];
+        let public = PublicKey::new(self.service.tenant, &key.name, &key.key).expect("a key");
+        let content = Content::Octets(Personal::new(words.as_bytes().to_vec()));
+        let (from, to) = (Personal::new(from.to_owned()), Personal::new("1204".to_owned()));
+        let segment = Segment::checked(7, number, count);
+        let plain = to_bytes(&Inbound { from, to, content, segment, coding: Some(0) }).expect("bytes");
+        let (id, now) = (Uuid::now_v7(), SystemClock.now());
+        let sealed = public.seal(id, Field::Inbound, plain.reveal()).expect("sealed");
+        let (tenant, key_name) = (self.service.tenant, key.name.clone());
+        let row = SealedInbound { tenant, id, day: copenhagen_day(now), received_at: now, key_name, sealed };
+        let part = Part { thread: count.into(), number, count, digest: number.into() };
+        inbound::store_part(&self.connector, &row, &part).await.expect("stored");
         id
     }
 

@@ -1,4 +1,5 @@
 //! What endpoints are told of, and what they are not.
+use budstikke::store::received;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -39,6 +40,7 @@ async fn a_message_is_told_of_when_it_is_sent_and_when_it_is_final() {
     assert_eq!(last["data"]["error"], json!({"code": 27}));
     assert_eq!((&last["data"]["to"], &last["data"]["from"]), (&json!("+4520123456"), &json!("Budstikke")));
     assert_eq!((&last["data"]["final"], &last["data"]["parts"]), (&json!(true), &json!(1)));
+    assert_eq!(last["data"]["price"], "0.35");
     assert!(last["data"]["acceptedAt"].is_string() && last["data"]["submittedAt"].is_string());
     assert!(!String::from_utf8_lossy(&told[0].bytes).contains("hemmelighed"), "its tenant knows what it wrote");
     assert_eq!((told[0].signatures().len(), told[0].signed_by(&secret)), (1, 1));
@@ -68,6 +70,7 @@ async fn what_is_cancelled_or_given_up_is_told_of_under_its_reference() {
     scene.call(Method::POST, "/v1/messages/fail", &json!({"messages": ids})).await;
     assert_eq!(scene.deliver().await, 2);
     let told: Vec<_> = scene.receiver.taken().iter().map(|told| told.body()["data"].clone()).collect();
+    assert!(told.iter().all(|data| data["price"].is_null()), "neither was submitted, so neither costs anything");
     let seen = told.iter().map(|data| (text(&data["id"]), text(&data["state"]), text(&data["reference"])));
     let [first, second] = [0, 1].map(|nth| ids[nth].clone());
     let wanted =
@@ -129,6 +132,31 @@ async fn what_is_received_is_told_with_its_text_and_once() {
     );
     assert_eq!(told[0].signed_by(&secret), 1);
     assert_eq!(scene.states(&webhook).await, ["delivered"]);
+}
+
+#[tokio::test]
+async fn what_is_received_in_parts_is_told_once_and_whole() {
+    let scene = Scene::set().await;
+    scene.webhook(&["message.received"]).await;
+    scene.received_part("4520123459", 2, 2, "TAK").await;
+    assert_eq!(scene.deliver().await, 0, "its first part is awaited");
+    let last = scene.received_part("4520123459", 1, 2, "JA ").await;
+    assert_eq!(scene.deliver().await, 1);
+    scene.received_part("4520123459", 1, 2, "JA ").await;
+    assert_eq!(scene.deliver().await, 0);
+    let data = &scene.receiver.taken()[0].body()["data"];
+    assert_eq!((&data["id"], &data["text"], &data["parts"]), (&json!(last), &json!("JA TAK"), &json!(2)));
+    assert!(data["missingParts"].is_null(), "{data}");
+
+    let first = scene.received_part("4520123459", 2, 3, "UDEN").await;
+    let past = sqlx::query("update inbound set open_until = now() where not done");
+    past.execute(&scene.service.owner()).await.expect("an hour has passed");
+    let worker = scene.service.databases.data.pool("budstikke_worker");
+    assert_eq!(received::give_up(&worker).await.expect("given up"), 1);
+    assert_eq!(scene.deliver().await, 1);
+    let data = &scene.receiver.taken()[0].body()["data"];
+    assert_eq!((&data["id"], &data["text"]), (&json!(first), &json!("UDEN")));
+    assert_eq!((&data["parts"], &data["missingParts"]), (&json!(3), &json!([1, 3])));
 }
 
 #[tokio::test]
