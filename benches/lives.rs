@@ -245,6 +245,7 @@ async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: 
             day,
             not_before: None,
             expires_at: now + Duration::from_secs(86400),
+            urgent: false,
             queue_key: if sealed { queue.name() } else { NONE }.to_owned(),
             log_key: Some(log.name().to_owned()),
             repeat: Some(Repeat {
@@ -252,6 +253,7 @@ async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: 
                 body_hash: repeat.digest("body", &plain),
                 answer,
             }),
+            guard: None,
             messages: vec![message],
         };
         let outcome = acceptor.accept(call).await;

@@ -4,15 +4,18 @@
 //!   `reply`: how they are answered.
 //! - `dispatch`, `brake`: sends what waits, in order and at the route's rate. `binds`, `upstream`: the client side.
 //!   `line`: what takes submits there, over SMPP or HTTPS. `https`: everything that is of HTTPS alone.
+//! - `circuit`, `standing`: whether the upstream takes anything, told to senders, metrics and the route's status.
 //! - `answers`, `owners`, `message_id`, `tag`: what became of a submit, and whose it is when its receipt comes.
 //! - `intake`, `delivery`: what the upstream brings. `receipt`, `receipts`, `batch`, `spelling`: receipts. `inbound`: SMS from handsets.
-//! - `follow`: what the database says. `report`: what it is told of the upstream, for the route's status. `metrics`.
+//! - `follow`: what the database says. `report`: what it is told of the upstream, for the route's status. `metrics`,
+//!   `speed`.
 //!
 //! It has no key that opens anything, and no right to a table: a few functions of its route's login.
 mod answers;
 mod batch;
 mod binds;
 mod brake;
+mod circuit;
 mod credit;
 mod delivery;
 mod dispatch;
@@ -31,7 +34,9 @@ mod receipts;
 mod reply;
 mod report;
 mod senders;
+mod speed;
 mod spelling;
+mod standing;
 mod tag;
 mod upstream;
 
@@ -46,7 +51,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -238,7 +243,7 @@ impl Connector {
     pub fn start(self, registry: &mut Registry) -> Result<Running, Error> {
         let Self { config, pool, clock, listener, callbacks, drain } = self;
         let current = Arc::clone(&config.borrow());
-        let metrics = metrics::Metrics::new(registry);
+        let metrics = metrics::Metrics::new(registry, &current.settings.name);
         let key = Arc::new(tag::TagKey::new(&current.tag_key).map_err(Error::ReadTagKey)?);
         let tls = pki::mutual_server_config(&current.identity).map_err(Error::PrepareTls)?;
         let tls = Arc::new(ArcSwap::new(tls));
@@ -247,6 +252,8 @@ impl Connector {
         let brake = Arc::new(brake::Brake::default());
         let memory = Arc::new(owners::Memory::default());
         let spelling = Arc::new(spelling::Spelling::new(config.clone()));
+        let standing = standing::Standing::new(Arc::clone(&exchange), Arc::clone(&clock), metrics.clone());
+        let standing = Arc::new(standing);
         let changed = Arc::new(Notify::new());
         let (no_senders, no_upstream) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
@@ -281,6 +288,7 @@ impl Connector {
             binds: Arc::clone(&binds),
             last_failure: Arc::clone(&last_failure),
             spelling: Arc::clone(&spelling),
+            standing: Arc::clone(&standing),
             config: config.clone(),
         };
         tasks.spawn(reporter.clone().run());
@@ -301,6 +309,7 @@ impl Connector {
             exchange: Arc::clone(&exchange),
             binds: Arc::clone(&binds),
             brake: Arc::clone(&brake),
+            standing: Arc::clone(&standing),
             memory: Arc::clone(&memory),
             spelling: Arc::clone(&spelling),
             key: Arc::clone(&key),
@@ -308,7 +317,14 @@ impl Connector {
             metrics: metrics.clone(),
         };
         tasks.spawn(answers.run(landing));
-        tasks.spawn(tick(Arc::clone(&exchange), Arc::clone(&binds), Arc::clone(&memory), metrics.clone()));
+        let tick = Tick {
+            exchange: Arc::clone(&exchange),
+            binds: Arc::clone(&binds),
+            memory: Arc::clone(&memory),
+            standing: Arc::clone(&standing),
+            metrics: metrics.clone(),
+        };
+        tasks.spawn(tick.run());
 
         let limits = limits(&current);
         let service = Arc::new(senders::Senders {
@@ -333,6 +349,7 @@ impl Connector {
             binds,
             brake,
             last_failure,
+            standing,
             intake,
             config,
             drain,
@@ -420,17 +437,25 @@ fn callback_tls(
     tls
 }
 
-async fn tick(
+/// What is looked at now and then.
+struct Tick {
     exchange: Arc<exchange::Exchange>,
     binds: Arc<binds::Binds>,
     memory: Arc<owners::Memory>,
+    standing: Arc<standing::Standing>,
     metrics: metrics::Metrics,
-) {
-    let mut tick = interval(TICK);
-    loop {
-        tick.tick().await;
-        exchange.reclaim();
-        metrics.now(exchange.figures(), binds.count(), memory.under_way());
+}
+
+impl Tick {
+    async fn run(self) {
+        let (mut tick, mut speed) = (interval(TICK), speed::Speed::default());
+        loop {
+            tick.tick().await;
+            self.exchange.reclaim();
+            self.standing.look(self.binds.any_soon());
+            let rate = speed.look(self.metrics.submitted_so_far(), Instant::now());
+            self.metrics.now(self.exchange.figures(), self.binds.count(), self.memory.under_way(), rate);
+        }
     }
 }
 

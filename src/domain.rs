@@ -1,6 +1,7 @@
 //! What the service is about, without a database, a network or a clock of its own.
 pub mod aggregate;
 mod api_key;
+mod circuit;
 mod clock;
 pub mod content;
 mod hour;
@@ -18,6 +19,7 @@ pub mod text;
 pub mod webhook;
 
 pub use api_key::{ApiKey, KeyForm, NoRandomness, Scope};
+pub use circuit::Circuit;
 pub use clock::{Clock, SystemClock, copenhagen_day, copenhagen_midnight};
 pub use content::{Body, Entry};
 pub use hour::{Hour, NotAnHour};

@@ -7,10 +7,12 @@
 //! - [`session`]: one bound connection from either side: window, time-outs, enquire_link, unbind.
 //! - [`client`]: connect and bind. [`server`]: listen, authenticate, serve.
 //! - [`vendor`]: what sender and connector say to each other beyond SMPP.
+//! - [`fault`]: whose fault a refusal is.
 //! - [`pacing`], [`fair`], [`backoff`]: how fast, whose turn, and when to try again.
 pub mod backoff;
 pub mod client;
 pub mod fair;
+pub mod fault;
 pub mod frame;
 mod handshake;
 pub mod pacing;

@@ -21,6 +21,7 @@ use super::seal;
 use crate::domain::{BatchId, Encoding, MessageId, MessageState, Msisdn, Personal, Scope, copenhagen_day};
 use crate::store::accept::{self, Call, Outcome, Per};
 
+mod duplicates;
 pub mod plan;
 mod recipients;
 pub mod reference;
@@ -60,6 +61,9 @@ pub struct SendRequest {
     /// What the account calls these messages, for finding them: shown in history, kept as long as it. A recipient may have its own.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, examples("order 4711"))]
     pub reference: Option<Personal<String>>,
+    /// `high` goes before everything of the account's that waits and is not: one-time passwords, alarms.
+    #[serde(default)]
+    pub priority: Priority,
     /// Shows the text at once; the handset does not keep it.
     #[serde(default)]
     pub flash: bool,
@@ -127,6 +131,17 @@ pub enum TooLong {
     Refuse,
     /// Its beginning is sent, as much as fits.
     Truncate,
+}
+
+/// Which of the account's messages go first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// In the order of accept.
+    #[default]
+    Normal,
+    /// Before those that are not, and among themselves in the order of accept.
+    High,
 }
 
 /// What became of a call.
@@ -250,16 +265,40 @@ async fn accept(
     bytes: &[u8],
 ) -> Result<Response, Problem> {
     let started = Instant::now();
-    let account = caller.account()?;
     let now = shared.clock.now();
     let mut plan = work_out(request, caller, now).await?;
     if request.dry_run {
         return Ok((StatusCode::OK, Json(plan.answer(None, &[]))).into_response());
     }
+    loop {
+        match accept_plan(shared, caller, request, (key, bytes), (now, started), &mut plan).await? {
+            Stored::Answered(response) => return Ok(*response),
+            Stored::Duplicates(duplicates) => plan.refuse_duplicates(&duplicates)?,
+        }
+    }
+}
+
+/// What storing a plan comes to.
+enum Stored {
+    Answered(Box<Response>),
+    /// Nothing was stored: these of the plan's recipients had the same a moment ago.
+    Duplicates(Vec<usize>),
+}
+
+/// Stores what was worked out.
+async fn accept_plan(
+    shared: &Shared,
+    caller: &Caller,
+    request: &Arc<SendRequest>,
+    (key, bytes): (Option<&IdempotencyKey>, &[u8]),
+    (now, started): (Timestamp, Instant),
+    plan: &mut plan::Plan,
+) -> Result<Stored, Problem> {
+    let account = caller.account()?;
     let batch = BatchId::new(now);
     let ids: Vec<MessageId> = (0..).take(plan.accepted.len()).map(|nth| MessageId::nth(now, nth)).collect();
     // Batch and messages share the millisecond of `now`, which is how a batch finds its messages.
-    let sealed = seal::seal(&shared.keyring, caller.tenant(), now, account, &plan, &ids).await?;
+    let sealed = seal::seal(&shared.keyring, caller.tenant(), now, account, plan, &ids).await?;
     plan.bound(now, &sealed.queue_key, sealed.log_key.as_deref())?;
     let mut answer = plan.answer(Some(batch), &ids);
     let repeat = match key {
@@ -275,9 +314,11 @@ async fn accept(
         hour: plan::hour_of_day(now),
         not_before: plan.send_at,
         expires_at: plan.expires_at,
+        urgent: request.priority == Priority::High,
         queue_key: sealed.queue_key,
         log_key: sealed.log_key,
         repeat,
+        guard: duplicates::guard(shared, caller, account, plan, now).await?,
         messages: sealed.messages,
     };
     let outcome = shared.acceptor.accept(call).await.map_err(|error| match error {
@@ -289,11 +330,12 @@ async fn accept(
         Outcome::Accepted => {
             shared.metrics.accepted(plan.accepted.len(), started.elapsed());
             plan.show_numbers(&mut answer);
-            Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+            Ok(Stored::Answered(Box::new((StatusCode::ACCEPTED, Json(answer)).into_response())))
         }
+        Outcome::Duplicates(duplicates) => Ok(Stored::Duplicates(duplicates)),
         Outcome::Repeated(stored) => {
             let answer: SendAnswer = serde_json::from_value(stored).map_err(Problem::internal)?;
-            Ok(again(answer, request, caller))
+            Ok(Stored::Answered(Box::new(again(answer, request, caller))))
         }
         Outcome::KeyReused => Err(Problem::KeyReused),
         Outcome::Refused { code, reason } => Err(Problem::NotActive { code, reason }),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Load, NamedKey, files, names};
-use crate::domain::{RouteId, Secret, TenantId};
+use crate::domain::{MilliOre, RouteId, Secret, TenantId};
 use crate::pki::Identity;
 
 /// Everything in a sender's directory.
@@ -55,6 +55,12 @@ pub struct Leg {
     /// It carries senders of letters.
     #[serde(default = "yes")]
     pub alphanumeric_senders: bool,
+    /// Sender ids that it does not carry: the tenant's premium numbers, where the route is not for premium SMS (M5).
+    #[serde(default)]
+    pub without_senders: Vec<String>,
+    /// What the upstream takes for a part, by prefix; empty: the route's place in the list alone counts.
+    #[serde(default)]
+    pub costs: Vec<Cost>,
     /// Which receipts are asked for.
     #[serde(default)]
     pub receipts: Receipts,
@@ -64,6 +70,16 @@ pub struct Leg {
     /// How parts of a long text are tied together.
     #[serde(default)]
     pub concatenation: Concatenation,
+}
+
+/// What an upstream takes for a part to numbers with one prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cost {
+    /// First digits.
+    pub prefix: String,
+    /// For one part.
+    pub cost: MilliOre,
 }
 
 fn yes() -> bool {

@@ -9,15 +9,17 @@ use tokio::time::Instant;
 
 use super::binds::Binds;
 use super::brake::Brake;
-use super::dispatch::{PATIENCE, is_throttling};
+use super::dispatch::PATIENCE;
 use super::exchange::{Exchange, Job};
 use super::message_id;
 use super::metrics::Metrics;
 use super::owners::Memory;
 use super::spelling::Spelling;
+use super::standing::Standing;
 use super::tag::TagKey;
 use crate::config::connector::ConnectorConfig;
-use crate::smpp::session::{Answer, Outcome, Pending};
+use crate::smpp::fault::Fault;
+use crate::smpp::session::{Answer, Outcome, Pending, Silence};
 use crate::smpp::vendor::{NOT_WRITTEN, WRITTEN_UNANSWERED};
 
 /// A submit that was given to a bind.
@@ -34,6 +36,7 @@ pub(super) struct Answers {
     pub(super) exchange: Arc<Exchange>,
     pub(super) binds: Arc<Binds>,
     pub(super) brake: Arc<Brake>,
+    pub(super) standing: Arc<Standing>,
     pub(super) memory: Arc<Memory>,
     pub(super) spelling: Arc<Spelling>,
     pub(super) key: Arc<TagKey>,
@@ -69,9 +72,15 @@ impl Answers {
                 self.metrics.answered(written.elapsed());
                 if answer.is_ok() {
                     self.brake.ease();
+                    self.standing.took();
                     return self.accepted(job, &answer);
                 }
-                if is_throttling(answer.status) {
+                let fault = Fault::of(answer.status);
+                match fault {
+                    Some(fault) => self.standing.failed(fault, answer.status, job.part.map(|part| part.message)),
+                    None => self.standing.took(),
+                }
+                if fault == Some(Fault::Throttled) {
                     self.brake.pull();
                     self.metrics.throttled();
                     // Not taken, so it may go again; its sender has it back when that takes too long.
@@ -87,7 +96,13 @@ impl Answers {
                 }
                 NOT_WRITTEN
             }
-            Outcome::WrittenUnanswered(_) => WRITTEN_UNANSWERED,
+            Outcome::WrittenUnanswered(silence) => {
+                // Where the connection ended, its bind is missed.
+                if matches!(silence, Silence::TimedOut) {
+                    self.standing.silent(job.part.map(|part| part.message));
+                }
+                WRITTEN_UNANSWERED
+            }
         };
         self.metrics.submit(status);
         job.reply.refuse(status);

@@ -133,12 +133,21 @@ impl Ledger {
     /// Gives what room there is beside `waiting` submits. Not for every single place that becomes free on a fast
     /// route: a twentieth of a second of the rate at once.
     pub(super) fn grant(&mut self, waiting: usize, now: Instant) -> HashMap<TenantId, u32> {
-        let mut given = HashMap::new();
+        let given = HashMap::new();
         let taken = waiting + self.out;
         let room = self.most.saturating_sub(taken);
         if taken > 0 && room < (self.most / 10).max(1) {
             return given;
         }
+        self.give(room, now, given)
+    }
+
+    /// Gives one, whoever's turn it is: for a route that is tried again.
+    pub(super) fn grant_one(&mut self, now: Instant) -> HashMap<TenantId, u32> {
+        self.give(1, now, HashMap::new())
+    }
+
+    fn give(&mut self, room: usize, now: Instant, mut given: HashMap<TenantId, u32>) -> HashMap<TenantId, u32> {
         for _ in 0..room {
             let Some(tenant) = self.fair.choose() else { break };
             if let Some(account) = self.accounts.get_mut(&tenant) {
@@ -171,6 +180,20 @@ impl Ledger {
         for tenant in changed {
             self.settle(tenant);
         }
+    }
+
+    /// Takes all credit back at once: who has it is told so.
+    pub(super) fn void_all(&mut self) {
+        let tenants: Vec<_> = self.accounts.keys().copied().collect();
+        for tenant in tenants {
+            self.void(tenant);
+            self.settle(tenant);
+        }
+    }
+
+    /// Submits that wait with their senders.
+    pub(super) fn waiting(&self) -> usize {
+        self.accounts.values().map(|account| account.demand as usize).sum()
     }
 
     /// Credit given and unused.

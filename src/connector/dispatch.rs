@@ -77,6 +77,7 @@ impl Dispatch {
         if let Some(part) = part {
             parts.sent(part, bind);
         }
+        self.metrics.submitted(job.since.elapsed());
         let pending = place.send(written, seat);
         pacer.writing(&pending.written_at(), weight);
         // Bounded by the windows; its reader does nothing that takes long.
@@ -139,11 +140,6 @@ impl Parts {
             self.binds.remove(&part.message);
         }
     }
-}
-
-/// Whether a status means that the upstream wants fewer.
-pub(super) fn is_throttling(status: CommandStatus) -> bool {
-    matches!(status, CommandStatus::EsmeRthrottled | CommandStatus::EsmeRmsgqful)
 }
 
 #[cfg(test)]

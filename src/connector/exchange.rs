@@ -2,6 +2,7 @@
 //! One lock around plain state; nothing waits while holding it.
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusmpp::CommandStatus;
 use rusmpp::pdus::SubmitSm;
@@ -12,10 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::credit::Ledger;
 use super::queue::{Queue, Turn};
 use super::reply::Reply;
-use crate::domain::TenantId;
+use crate::domain::{Circuit, TenantId};
 use crate::smpp::session::{Responder, Session};
 use crate::smpp::vendor::{DestinationTag, Flow, MessagePart, NO_CREDIT, NOT_WRITTEN, STALE_EPOCH};
 use crate::store::shares::Share;
+
+/// Between two submits that try whether an upstream takes anything again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// A submit on its way from a sender to the upstream.
 pub(super) struct Job {
@@ -75,6 +79,8 @@ pub(super) struct Figures {
     pub(super) wanting: usize,
     pub(super) credit: usize,
     pub(super) waiting: usize,
+    /// Submits that wait with their senders.
+    pub(super) demand: usize,
 }
 
 /// See the module.
@@ -94,6 +100,10 @@ struct State {
     queue: Queue<Job>,
     /// Some bind takes submits.
     open: bool,
+    /// Whether the upstream takes anything.
+    circuit: Circuit,
+    /// When the upstream was last tried by one submit.
+    tried_at: Option<Instant>,
     /// The connector is stopping.
     closed: bool,
     numbers: u64,
@@ -128,6 +138,22 @@ impl Exchange {
     pub(super) fn set_open(&self, open: bool) {
         let mut state = self.state();
         state.open = open;
+        state.grant();
+    }
+
+    /// Says whether the route takes messages, and tells the senders. While it does not, what waits goes back to them, for their
+    /// next routes.
+    pub(super) fn set_circuit(&self, circuit: Circuit) {
+        let mut state = self.state();
+        state.circuit = circuit;
+        state.tried_at = None;
+        state.seats.keys().for_each(|tenant| state.say(*tenant, Flow::Circuit(circuit)));
+        if circuit == Circuit::Open {
+            state.ledger.void_all();
+            for job in state.queue.drain_all() {
+                job.reply.refuse(NOT_WRITTEN);
+            }
+        }
         state.grant();
     }
 
@@ -221,10 +247,13 @@ impl Exchange {
 
     /// Notes how much a sender has waiting. Who says so is a sender of ours from now on, and no plain client.
     pub(super) fn demand(&self, seat: &mut Seat, demand: u32) {
-        seat.plain = false;
+        let first = std::mem::replace(&mut seat.plain, false);
         let mut state = self.state();
         if let Some(place) = state.seats.get_mut(&seat.id.tenant).filter(|place| place.number == seat.id.number) {
             place.plain = false;
+            if first && state.circuit != Circuit::Closed {
+                state.say(seat.id.tenant, Flow::Circuit(state.circuit));
+            }
             state.ledger.demand(seat.id.tenant, demand);
             state.grant();
         }
@@ -299,6 +328,7 @@ impl Exchange {
             wanting: state.ledger.wanting(),
             credit: state.ledger.out(),
             waiting: state.queue.len(),
+            demand: state.ledger.waiting(),
         }
     }
 }
@@ -316,7 +346,7 @@ impl State {
     fn judge(&self, seat: SeatId) -> Option<CommandStatus> {
         match self.known.get(&seat.tenant) {
             _ if !self.is_seated(seat) => Some(STALE_EPOCH),
-            _ if self.closed => Some(NOT_WRITTEN),
+            _ if self.closed || self.circuit == Circuit::Open => Some(NOT_WRITTEN),
             Some(Known { may_send: true, .. }) => None,
             _ => Some(NO_CREDIT),
         }
@@ -326,9 +356,28 @@ impl State {
         if !self.open || self.closed {
             return;
         }
-        for (tenant, credit) in self.ledger.grant(self.queue.len(), Instant::now()) {
+        let now = Instant::now();
+        let given = match self.circuit {
+            Circuit::Closed => self.ledger.grant(self.queue.len(), now),
+            Circuit::HalfOpen => self.grant_one(now),
+            Circuit::Open => return,
+        };
+        for (tenant, credit) in given {
             self.say(tenant, Flow::Credit(credit));
         }
+    }
+
+    /// One submit at a time tries an upstream again, and another one a while later where nothing was heard of it.
+    fn grant_one(&mut self, now: Instant) -> HashMap<TenantId, u32> {
+        let tried = self.tried_at.is_some_and(|at| now.saturating_duration_since(at) < TRY_AGAIN);
+        if tried || self.ledger.out() > 0 || self.queue.len() > 0 {
+            return HashMap::new();
+        }
+        let given = self.ledger.grant_one(now);
+        if !given.is_empty() {
+            self.tried_at = Some(now);
+        }
+        given
     }
 
     /// Uses a credit of a tenant's; a plain client is given what it has a turn for just now.

@@ -1,4 +1,5 @@
 //! What can be seen of a connector from outside: counts and times, nothing about who wrote what to whom (D10).
+use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use rusmpp::CommandStatus;
 
 use super::exchange::Figures;
+use crate::domain::Circuit;
 use crate::smpp::vendor::{NO_CREDIT, NOT_WRITTEN, STALE_EPOCH, WRITTEN_UNANSWERED};
 use crate::store::receipts_upstream::Retried;
 
@@ -20,6 +22,11 @@ const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
     result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
 }
 
 /// Where a receipt went.
@@ -60,6 +67,11 @@ impl ReceiptPath {
 pub(super) struct Metrics {
     submits: Family<Labels, Counter>,
     answer_time: Histogram,
+    queue_time: Histogram,
+    submitted: Counter,
+    live_rate: Gauge<f64, AtomicU64>,
+    circuit: Family<State, Gauge>,
+    circuit_opened: Counter,
     throttled: Counter,
     receipts: Family<Labels, Counter>,
     parked: Family<Labels, Counter>,
@@ -77,15 +89,23 @@ pub(super) struct Metrics {
     senders_refused: Counter,
     credit: Gauge,
     waiting: Gauge,
+    demand: Gauge,
 }
 
 impl Metrics {
-    /// Registers everything.
-    pub(super) fn new(registry: &mut Registry) -> Self {
-        let registry = registry.sub_registry_with_prefix("budstikke_connector");
+    /// Registers everything, under the route's name.
+    pub(super) fn new(registry: &mut Registry, route: &str) -> Self {
+        let registry = registry
+            .sub_registry_with_label((Cow::Borrowed("route"), Cow::Owned(route.to_owned())))
+            .sub_registry_with_prefix("budstikke_connector");
         let metrics = Self {
             submits: Family::default(),
             answer_time: Histogram::new(SECONDS),
+            queue_time: Histogram::new(SECONDS),
+            submitted: Counter::default(),
+            live_rate: Gauge::default(),
+            circuit: Family::default(),
+            circuit_opened: Counter::default(),
             throttled: Counter::default(),
             receipts: Family::default(),
             parked: Family::default(),
@@ -103,6 +123,7 @@ impl Metrics {
             senders_refused: Counter::default(),
             credit: Gauge::default(),
             waiting: Gauge::default(),
+            demand: Gauge::default(),
         };
         registry.register("submits", "Submits by what became of them", metrics.submits.clone());
         registry.register_with_unit(
@@ -111,6 +132,24 @@ impl Metrics {
             Unit::Seconds,
             metrics.answer_time.clone(),
         );
+        registry.register_with_unit(
+            "queue",
+            "From a submit's arrival to its being given to a bind",
+            Unit::Seconds,
+            metrics.queue_time.clone(),
+        );
+        registry.register("submitted", "Submits given to a bind", metrics.submitted.clone());
+        registry.register(
+            "live_rate",
+            "Submits given to a bind, a second, over the last five",
+            metrics.live_rate.clone(),
+        );
+        registry.register(
+            "circuit",
+            "1 for the state of the route's circuit, 0 for the others",
+            metrics.circuit.clone(),
+        );
+        registry.register("circuit_opened", "How often the route's circuit opened", metrics.circuit_opened.clone());
         registry.register("throttled", "Answers by which the upstream asked for less", metrics.throttled.clone());
         registry.register("receipts", "Receipts by where they went", metrics.receipts.clone());
         registry.register("parked_receipts", "Parked receipts tried again, by outcome", metrics.parked.clone());
@@ -128,6 +167,7 @@ impl Metrics {
         registry.register("senders_refused", "Senders' binds that were refused", metrics.senders_refused.clone());
         registry.register("credit", "Credit given and unused", metrics.credit.clone());
         registry.register("waiting", "Submits that wait for their turn", metrics.waiting.clone());
+        registry.register("demand", "Submits that wait with their senders", metrics.demand.clone());
         metrics
     }
 
@@ -147,6 +187,26 @@ impl Metrics {
     /// The upstream answered a submit.
     pub(super) fn answered(&self, after: Duration) {
         self.answer_time.observe(after.as_secs_f64());
+    }
+
+    /// A submit was given to a bind, so long after it came.
+    pub(super) fn submitted(&self, after: Duration) {
+        self.submitted.inc();
+        self.queue_time.observe(after.as_secs_f64());
+    }
+
+    /// Submits given to a bind so far.
+    pub(super) fn submitted_so_far(&self) -> u64 {
+        self.submitted.get()
+    }
+
+    /// Where the circuit stands, and whether it has just opened.
+    pub(super) fn circuit(&self, now: Circuit, opened: bool) {
+        for circuit in Circuit::ALL {
+            let state = State { state: circuit.as_str() };
+            self.circuit.get_or_create(&state).set((circuit == now).into());
+        }
+        self.circuit_opened.inc_by(opened.into());
     }
 
     /// The upstream throttled.
@@ -200,7 +260,7 @@ impl Metrics {
     }
 
     /// What is so now.
-    pub(super) fn now(&self, figures: Figures, binds: usize, under_way: usize) {
+    pub(super) fn now(&self, figures: Figures, binds: usize, under_way: usize, rate: f64) {
         let set = |gauge: &Gauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.binds, binds);
         set(&self.under_way, under_way);
@@ -208,5 +268,7 @@ impl Metrics {
         set(&self.senders_wanting, figures.wanting);
         set(&self.credit, figures.credit);
         set(&self.waiting, figures.waiting);
+        set(&self.demand, figures.demand);
+        self.live_rate.set(rate);
     }
 }

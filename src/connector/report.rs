@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -10,8 +11,9 @@ use uuid::Uuid;
 
 use super::binds::Binds;
 use super::spelling::Spelling;
+use super::standing::{Standing, Told};
 use crate::config::connector::{ConnectorConfig, IdFormat};
-use crate::store::upstream_reports::{self, Failure, ReceiptIds, Report};
+use crate::store::upstream_reports::{self, Failure, LastError, ReceiptIds, Report};
 
 /// Between two looks, and so between two reports at least.
 const EVERY: Duration = Duration::from_secs(3);
@@ -43,6 +45,7 @@ pub(super) struct Reporter {
     pub(super) binds: Arc<Binds>,
     pub(super) last_failure: Arc<LastFailure>,
     pub(super) spelling: Arc<Spelling>,
+    pub(super) standing: Arc<Standing>,
     pub(super) config: watch::Receiver<Arc<ConnectorConfig>>,
 }
 
@@ -56,7 +59,7 @@ impl Reporter {
         loop {
             look.tick().await;
             let now = self.now();
-            if told.is_some_and(|(report, at)| report == now && at.elapsed() < SIGN_OF_LIFE) {
+            if told.is_some_and(|(report, at)| says_the_same(report, now) && at.elapsed() < SIGN_OF_LIFE) {
                 continue;
             }
             match upstream_reports::tell(&self.pool, self.pod, now).await {
@@ -93,6 +96,16 @@ impl Reporter {
             IdFormat::HexThenDecimal => ReceiptIds::HexThenDecimal,
             IdFormat::DecimalThenHex => ReceiptIds::DecimalThenHex,
         });
-        Report { binds, failure: *last, id_format }
+        let Told { circuit, since, last_error } = self.standing.told();
+        Report { binds, failure: *last, id_format, circuit, since, last_error }
     }
+}
+
+/// An error that comes again and again is told with the signs of life.
+fn says_the_same(one: Report, other: Report) -> bool {
+    let timeless = |report: Report| {
+        let last_error = report.last_error.map(|error| LastError { at: Timestamp::UNIX_EPOCH, ..error });
+        Report { last_error, ..report }
+    };
+    timeless(one) == timeless(other)
 }

@@ -21,6 +21,7 @@ use super::intake::Intake;
 use super::line::{Ended, Line};
 use super::metrics::Metrics;
 use super::report::LastFailure;
+use super::standing::Standing;
 use crate::config::connector::{Addressing, Bind, ConnectorConfig, Https, IdFormat, Settings};
 use crate::domain::RouteId;
 use crate::pki;
@@ -74,6 +75,7 @@ pub(super) struct Upstream {
     pub(super) binds: Arc<Binds>,
     pub(super) brake: Arc<Brake>,
     pub(super) last_failure: Arc<LastFailure>,
+    pub(super) standing: Arc<Standing>,
     pub(super) intake: Arc<Intake>,
     pub(super) config: watch::Receiver<Arc<ConnectorConfig>>,
     /// How long a bind that is closed waits for the answers still due.
@@ -153,7 +155,7 @@ impl Upstream {
                         Over::Stopped => return,
                         Over::Lost(failure) => {
                             self.metrics.bind_lost();
-                            self.last_failure.set(failure);
+                            self.failed(failure);
                         }
                         Over::Outdated(guard) => {
                             turn = Some(guard);
@@ -167,7 +169,7 @@ impl Upstream {
                 }
                 Err(error) => {
                     self.metrics.bind_failed();
-                    self.last_failure.set(error.failure());
+                    self.failed(error.failure());
                     tracing::warn!(bind = number, %error, "no bind to the upstream");
                 }
             }
@@ -244,10 +246,16 @@ impl Upstream {
         Ok(Opened { submits: submits.map(Line::Smpp), lines, incoming })
     }
 
+    fn failed(&self, failure: Failure) {
+        self.last_failure.set(failure);
+        self.standing.bind_failed(failure);
+    }
+
     fn change(&self, change: impl FnOnce(&Binds)) {
         let _gate = self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         change(&self.binds);
         self.exchange.set_open(self.binds.count() > 0);
+        self.standing.look(self.binds.any_soon());
     }
 }
 

@@ -95,6 +95,8 @@ pub mod reasons {
     pub const PLAIN_TCP: &str = "PlainTcp";
     /// No bind to the upstream stands: it refuses them or cannot be reached.
     pub const UPSTREAM_UNAVAILABLE: &str = "UpstreamUnavailable";
+    /// All binds stand, but the upstream takes no messages: it throttles without end, or answers with faults of its own.
+    pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// The route is closed by its maintenance (its spec says so).
     pub const MAINTENANCE: &str = "Maintenance";
     /// A database was restored: nothing is sent until its owner releases the queue.

@@ -1,4 +1,5 @@
 //! SmsRoute: one upstream, what it carries, and how its tenants share it (M1, K3).
+mod status;
 mod traffic;
 mod upstream;
 
@@ -7,8 +8,9 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use status::{CircuitState, CircuitStatus, ErrorClass, RouteError};
 pub use traffic::{
-    AlphabetEncoding, Carries, Concatenation, Connector, Maintenance, Processor, ReceiptIdFormat, ReceiptRequest,
+    AlphabetEncoding, Carries, Concatenation, Connector, Cost, Maintenance, Processor, ReceiptIdFormat, ReceiptRequest,
     Receipts, Sharing, Text, Timeouts,
 };
 pub use upstream::{Addressing, BindMode, HttpsUpstream, Npi, SmppUpstream, SmppVersion, Tls, TlsMode, Ton, Upstream};
@@ -34,6 +36,7 @@ use super::schema::also;
         json_path = ".status.conditions[?(@.type==\"UpstreamReady\")].status"
     ),
     printcolumn(name = "Binds", type_ = "string", json_path = ".status.connector.summary"),
+    printcolumn(name = "Circuit", type_ = "string", json_path = ".status.circuit.state"),
     printcolumn(name = "Rate", type_ = "integer", json_path = ".spec.ratePerSecond"),
     printcolumn(name = "Tenants", type_ = "integer", json_path = ".status.tenants"),
     printcolumn(
@@ -147,6 +150,9 @@ pub struct SmsRouteStatus {
     /// The `receipts.idFormat` with which receipts would find their messages, where they do not as it is set: for the owner to decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposed_id_format: Option<ReceiptIdFormat>,
+    /// Whether the route takes messages, as its connector tells it. Absent while no pod has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<CircuitStatus>,
 }
 
 /// The connector's pods and binds.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 pub use account::{Acceptance, Logging, Party, Suspension, SuspensionReason, Termination, TerminationReason};
 pub use messaging::{
-    Delivery, InboundNumber, Keyword, Limits, Mail, MailReports, MailText, PremiumService, RouteUse, SenderId,
-    SenderIdUse, Service,
+    Delivery, DuplicateGuard, InboundNumber, Keyword, Limits, Mail, MailReports, MailText, PremiumService, RouteOrder,
+    RouteUse, SenderId, SenderIdUse, Service,
 };
 pub use organisation::{
     ConfirmedEmail, Contact, Cvr, Ean, InvoiceFormat, Language, Organisation, PublicSector, Registration, VatNumber,
@@ -82,6 +82,9 @@ pub struct TenantSpec {
     /// The routes the tenant sends by, in the order of fail-over (M1, K3).
     #[schemars(length(min = 1, max = 10), transform = keyed(&["name"]))]
     pub routes: Vec<RouteUse>,
+    /// Which of the routes that carry a message goes first. Default `listed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_order: Option<RouteOrder>,
     /// The sender ids the tenant may use; the first that fits is the default. Absent: the route decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), transform = keyed(&["id"]))]

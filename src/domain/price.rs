@@ -1,10 +1,13 @@
 //! What a part costs, by the longest prefix of its recipient's number (B1).
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Msisdn, Parts};
 
 /// An amount in thousandths of an øre: fine enough for any price list, and exact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct MilliOre(pub i64);
 
 impl MilliOre {

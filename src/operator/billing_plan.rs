@@ -13,7 +13,7 @@ use crate::crd::conditions::reasons;
 use crate::crd::{BillingPlan, BillingPlanSpec, BillingPlanStatus};
 use crate::domain::copenhagen_day;
 
-pub(super) use self::validate::{prices, validate};
+pub(super) use self::validate::{milli_ore, prices, validate};
 
 impl Controlled for BillingPlan {
     async fn reconcile(&self, scope: &Scope) -> Result<Duration, Failure> {

@@ -130,6 +130,7 @@ fn told(
         upstream: Some(upstream_in_a_word(&route.spec)),
         connector: Some(ConnectorStatus { ready, desired, summary }),
         proposed_id_format: upstream::proposed_id_format(&route.spec, reports),
+        circuit: upstream::circuit(&route.spec, reports),
     }
 }
 

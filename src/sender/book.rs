@@ -3,7 +3,8 @@
 //!
 //! A message waits (known, in no flight), is launched (its flight is being committed), is ready (in a flight, parts to
 //! submit), is out (answers awaited), and ends in the ledger. Where nothing of it was written upstream it may go back to
-//! waiting, and to another route; after that its parts stay on one route.
+//! waiting, and to another route: where its own takes nothing now, and where an upstream answered it with a fault of its
+//! own. After that its parts stay on one route.
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -12,13 +13,15 @@ use rusmpp::pdus::SubmitSm;
 use uuid::Uuid;
 
 use super::compose::{Parts, Style};
-use super::lane::Lane;
+use super::lane::{Lane, Turn};
 use super::ledger::{self, Entry, Ledger, Met};
 use super::verdict::Verdict;
 use crate::config::sender::{Leg, Receipts};
 use crate::domain::{Body, LocalError, MessageId, MessageState};
 use crate::store::receipts::Receipt;
 use crate::store::results::{SentPart, Settled};
+
+mod choice;
 
 /// How often a message is tried against an upstream's passing faults before it counts as refused.
 const FAULTS: u8 = 5;
@@ -34,12 +37,25 @@ pub(super) struct Moment {
     pub(super) now: Instant,
 }
 
+/// A message as the queue has it, opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) body: Body,
+    /// In how many parts it was accepted.
+    pub(super) parts: u8,
+    pub(super) expires_at: Timestamp,
+    /// It goes before those that are not.
+    pub(super) urgent: bool,
+}
+
 /// A message on its way from queue to ledger.
 #[derive(Debug)]
 struct Message<A> {
     body: Body,
     /// In how many parts it was accepted.
     accepted: u8,
+    /// It goes before those that are not.
+    urgent: bool,
     /// Split for its route; `None` while it may still go by another.
     parts: Option<Parts>,
     expires_at: Timestamp,
@@ -54,6 +70,8 @@ struct Message<A> {
     /// A part may have been written upstream: no other route.
     pinned: bool,
     faults: u8,
+    /// Routes whose upstreams answered it with a fault of their own, one bit each.
+    failed: u32,
     unanswered: u8,
     end: Option<(MessageState, Option<i32>)>,
     /// The latest receipt's time.
@@ -132,6 +150,10 @@ impl<A> Message<A> {
         self.end = Some((MessageState::Rejected, Some(LocalError::Unreadable.code())));
     }
 
+    fn turn(&self, id: MessageId) -> Turn {
+        Turn::of(id, self.urgent)
+    }
+
     fn may_move(&self) -> bool {
         !self.pinned && self.sent.is_empty()
     }
@@ -182,20 +204,13 @@ impl<A> Book<A> {
     }
 
     /// Takes a message in; one with a flight is ready at once. One that no route carries ends here.
-    pub(super) fn add(
-        &mut self,
-        id: MessageId,
-        body: Body,
-        accepted: u8,
-        expires_at: Timestamp,
-        flight: Option<Uuid>,
-        moment: Moment,
-    ) {
+    pub(super) fn add(&mut self, id: MessageId, opened: Opened, flight: Option<Uuid>, moment: Moment) {
         let message = Message {
-            body,
-            accepted,
+            body: opened.body,
+            accepted: opened.parts,
+            urgent: opened.urgent,
             parts: None,
-            expires_at,
+            expires_at: opened.expires_at,
             route: 0,
             place: if flight.is_some() { Place::Ready } else { Place::Waiting },
             flight,
@@ -204,6 +219,7 @@ impl<A> Book<A> {
             sent: Vec::new(),
             pinned: false,
             faults: 0,
+            failed: 0,
             unanswered: 0,
             end: None,
             done: None,
@@ -227,29 +243,10 @@ impl<A> Book<A> {
         self.ledger.settle(Entry { settled, flight, done: None, acks: Vec::new(), since: moment.now });
     }
 
-    /// Says whether a route takes messages now; those that wait go where they can.
-    pub(super) fn set_available(&mut self, route: usize, available: bool, moment: Moment) {
-        let Some(lane) = self.lanes.get_mut(route) else { return };
-        if std::mem::replace(&mut lane.available, available) == available || self.lanes.len() == 1 {
-            return;
-        }
-        let waiting: Vec<_> = self.lanes.iter_mut().flat_map(Lane::take_waiting).collect();
-        for id in waiting {
-            self.put(id, moment);
-        }
-    }
-
-    /// The first route that carries a message and is available, else the first that carries it.
-    fn choose(&self, body: &Body) -> Option<usize> {
-        let mut carrying = self.lanes.iter().enumerate().filter(|(_, lane)| lane.carries(body));
-        let first = carrying.clone().next();
-        carrying.find(|(_, lane)| lane.available).or(first).map(|(route, _)| route)
-    }
-
     /// Puts a message where its place says.
     fn put(&mut self, id: MessageId, moment: Moment) {
         let Some(message) = self.messages.get(&id) else { return };
-        let route = if message.may_move() { self.choose(&message.body) } else { Some(message.route) };
+        let route = if message.may_move() { self.choose(message) } else { Some(message.route) };
         let Some(message) = self.messages.get_mut(&id) else { return };
         let Some(lane) = route.and_then(|route| self.lanes.get_mut(route)) else {
             message.end = Some((MessageState::Rejected, Some(LocalError::NoRoute.code())));
@@ -257,7 +254,7 @@ impl<A> Book<A> {
         };
         message.route = route.unwrap_or_default();
         match message.place {
-            Place::Waiting => lane.wait(id, message.weight()),
+            Place::Waiting => lane.wait(message.turn(id), message.weight()),
             Place::Ready => {
                 if message.split(lane.style) {
                     lane.ready(id, message.weight());
@@ -328,7 +325,7 @@ impl<A> Book<A> {
 
     /// Forgets what is in no flight: it is safe in the queue.
     pub(super) fn forget_waiting(&mut self) {
-        let mut ids: Vec<_> = self.lanes.iter_mut().flat_map(Lane::take_waiting).collect();
+        let mut ids: Vec<_> = self.lanes.iter_mut().flat_map(Lane::take_waiting).map(|turn| turn.id).collect();
         ids.extend(std::mem::take(&mut self.later).into_iter().map(|(_, id)| id));
         for id in ids {
             let Some(message) = self.messages.get_mut(&id) else { continue };
@@ -381,11 +378,11 @@ impl<A> Book<A> {
             .messages
             .iter()
             .filter(|(_, message)| message.place == Place::Waiting && message.expires_at <= moment.at)
-            .map(|(id, message)| (*id, message.route))
+            .map(|(id, message)| (message.turn(*id), message.route))
             .collect();
-        for (id, route) in expired {
-            self.lanes.get_mut(route).into_iter().for_each(|lane| lane.leave(id));
-            self.too_late(id, moment);
+        for (turn, route) in expired {
+            self.lanes.get_mut(route).into_iter().for_each(|lane| lane.leave(turn));
+            self.too_late(turn.id, moment);
         }
     }
 
@@ -442,6 +439,7 @@ impl<A> Book<A> {
         let Some(message) = self.messages.get_mut(&id) else { return Effect::Nothing };
         let Some(lane) = self.lanes.get_mut(message.route) else { return Effect::Nothing };
         message.out = message.out.saturating_sub(1);
+        lane.answered();
         let (again, effect) = match verdict {
             Verdict::Taken { upstream_id, tag } => {
                 self.ledger.named(lane.route, &upstream_id, id);
@@ -473,6 +471,7 @@ impl<A> Book<A> {
                 }
                 message.place = Place::Later(moment.now + FAULT_DELAY * (1 << message.faults));
                 message.faults += 1;
+                message.note_failure();
                 (true, Effect::Nothing)
             }
             Verdict::Unanswered => {
@@ -495,6 +494,7 @@ impl<A> Book<A> {
                 lane.more();
             }
         }
+        self.try_elsewhere(id);
         self.resolve(id, moment);
         effect
     }

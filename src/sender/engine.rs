@@ -20,7 +20,7 @@ use super::reader::Reader;
 use super::route::Route;
 use super::verdict::Verdict;
 use crate::config::sender::Leg;
-use crate::domain::{Clock, MessageId, TenantId};
+use crate::domain::{Circuit, Clock, MessageId, TenantId};
 use crate::smpp::CommandStatus;
 use crate::smpp::backoff::Backoff;
 use crate::smpp::session::{Outcome, Pending, Responder};
@@ -207,7 +207,7 @@ impl Engine {
             if route.starves(demand, moment.now) {
                 self.book.unready(index, moment);
             }
-            self.book.set_available(index, route.is_available(moment.now), moment);
+            self.book.set_intake(index, route.intake(moment.now), moment);
         }
         self.start_work(moment);
         for index in 0..self.routes.len() {
@@ -290,6 +290,12 @@ impl Engine {
             Signal::Credit(index, count) => {
                 if let Some(route) = self.routes.get_mut(index) {
                     route.credits = route.credits.saturating_add(count);
+                }
+            }
+            Signal::Circuit(index, circuit) => {
+                self.routes.get_mut(index).into_iter().for_each(|route| route.told(circuit));
+                if circuit == Circuit::Open {
+                    self.book.unready(index, moment);
                 }
             }
             Signal::Receipt(receipt, responder) => self.take_receipt(receipt, responder),

@@ -1,10 +1,34 @@
-//! What waits for one route: messages that are not launched yet, in order of accept, and launched ones with parts to
-//! submit.
+//! What waits for one route: messages that are not launched yet, urgent ones first and each in order of accept, and
+//! launched ones with parts to submit.
 use std::collections::{BTreeMap, VecDeque};
 
 use super::compose::Style;
 use crate::config::sender::Leg;
-use crate::domain::{Body, MessageId, RouteId, SenderId};
+use crate::domain::{Body, MessageId, MilliOre, PriceList, RouteId, SenderId};
+
+/// How many messages a route takes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intake {
+    /// As many as come.
+    All,
+    /// One, to see whether it takes any.
+    One,
+    /// None, if they can go elsewhere.
+    None,
+}
+
+/// A message's turn among those that wait: urgent ones come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    waits_behind: bool,
+    pub(super) id: MessageId,
+}
+
+impl Turn {
+    pub(super) fn of(id: MessageId, urgent: bool) -> Self {
+        Self { waits_behind: !urgent, id }
+    }
+}
 
 /// What waits for one route. Weights are parts to submit.
 #[derive(Debug)]
@@ -13,9 +37,12 @@ pub(super) struct Lane {
     pub(super) style: Style,
     prefixes: Vec<String>,
     letters: bool,
-    /// The route takes messages now.
-    pub(super) available: bool,
-    waiting: BTreeMap<MessageId, u32>,
+    without: Vec<String>,
+    costs: PriceList,
+    intake: Intake,
+    /// The one message that it takes now has come, and was not answered.
+    tried: bool,
+    waiting: BTreeMap<Turn, u32>,
     waiting_weight: u32,
     ready: VecDeque<MessageId>,
     ready_weight: u32,
@@ -28,7 +55,10 @@ impl Lane {
             style: Style::of(leg),
             prefixes: leg.prefixes.clone(),
             letters: leg.alphanumeric_senders,
-            available: false,
+            without: leg.without_senders.clone(),
+            costs: leg.costs.iter().map(|cost| (cost.prefix.clone(), cost.cost)).collect(),
+            intake: Intake::None,
+            tried: false,
             waiting: BTreeMap::new(),
             waiting_weight: 0,
             ready: VecDeque::new(),
@@ -41,6 +71,33 @@ impl Lane {
         let number = body.to.digits().reveal();
         (self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| number.starts_with(prefix)))
             && (self.letters || matches!(body.from, SenderId::Number(_)))
+            && (self.without.is_empty() || self.without.iter().all(|sender| sender != body.from.as_str()))
+    }
+
+    /// What a part of such a message costs by this route; `None` where nobody has said.
+    pub(super) fn cost(&self, body: &Body) -> Option<MilliOre> {
+        self.costs.of(&body.to)
+    }
+
+    /// How many messages it takes from now on; whether that is a change.
+    pub(super) fn set_intake(&mut self, intake: Intake) -> bool {
+        let changed = std::mem::replace(&mut self.intake, intake) != intake;
+        self.tried &= !changed;
+        changed
+    }
+
+    /// The route's upstream has answered.
+    pub(super) fn answered(&mut self) {
+        self.tried = false;
+    }
+
+    /// Whether another message may come here now.
+    pub(super) fn takes(&self) -> bool {
+        match self.intake {
+            Intake::All => true,
+            Intake::One => !self.tried && self.waiting.is_empty() && self.ready.is_empty(),
+            Intake::None => false,
+        }
     }
 
     /// Messages not launched.
@@ -58,25 +115,26 @@ impl Lane {
         self.waiting_weight.saturating_add(self.ready_weight)
     }
 
-    pub(super) fn wait(&mut self, id: MessageId, weight: u32) {
-        if self.waiting.insert(id, weight).is_none() {
+    pub(super) fn wait(&mut self, turn: Turn, weight: u32) {
+        if self.waiting.insert(turn, weight).is_none() {
             self.waiting_weight += weight;
         }
     }
 
     pub(super) fn pop_waiting(&mut self) -> Option<(MessageId, u32)> {
-        let (id, weight) = self.waiting.pop_first()?;
+        let (turn, weight) = self.waiting.pop_first()?;
+        self.tried |= self.intake == Intake::One;
         self.waiting_weight -= weight;
-        Some((id, weight))
+        Some((turn.id, weight))
     }
 
-    pub(super) fn take_waiting(&mut self) -> impl Iterator<Item = MessageId> + use<> {
+    pub(super) fn take_waiting(&mut self) -> impl Iterator<Item = Turn> + use<> {
         self.waiting_weight = 0;
         std::mem::take(&mut self.waiting).into_keys()
     }
 
-    pub(super) fn leave(&mut self, id: MessageId) {
-        self.waiting_weight -= self.waiting.remove(&id).unwrap_or_default();
+    pub(super) fn leave(&mut self, turn: Turn) {
+        self.waiting_weight -= self.waiting.remove(&turn).unwrap_or_default();
     }
 
     pub(super) fn ready(&mut self, id: MessageId, weight: u32) {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::receipt::{self, Read};
 use crate::config::sender::{Leg, SenderConfig};
-use crate::domain::{Clock, Secret};
+use crate::domain::{Circuit, Clock, Secret};
 use crate::pki;
 use crate::smpp::CommandStatus;
 use crate::smpp::backoff::Backoff;
@@ -41,6 +41,8 @@ pub(super) enum Signal {
     Wake,
     /// So many submits more are welcome.
     Credit(usize, u32),
+    /// Whether the route takes messages.
+    Circuit(usize, Circuit),
     /// A receipt, to be answered once it is stored.
     Receipt(Receipt, Responder),
 }
@@ -144,6 +146,7 @@ impl Link {
                 Event::Notice(pdu) => match Flow::read(&pdu) {
                     Some(Flow::Wake) => Signal::Wake,
                     Some(Flow::Credit(count)) => Signal::Credit(self.index, count),
+                    Some(Flow::Circuit(circuit)) => Signal::Circuit(self.index, circuit),
                     Some(Flow::Demand(_)) | None => continue,
                 },
                 Event::Request(request) => match receipt::read(self.leg.route_id, &request.pdu, self.clock.now()) {

@@ -1,6 +1,9 @@
 //! When the queue is read, and from where. An idle sender asks seldom and holds no connection; a wake-up makes it ask at
 //! once. Reads go on from where the last one ended, so that what is done with is not looked at again; now and then one
 //! begins at the front, for what was scheduled, or committed late.
+//!
+//! Urgent messages are read first. While a backlog that was read already waits to be sent, they alone are looked for, by an
+//! index that holds nothing else.
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -12,12 +15,39 @@ use crate::domain::MessageId;
 const LATE: u64 = 10_000;
 /// Between reads from the front while there is work.
 const FRONT: Duration = Duration::from_secs(5);
+/// Between looks for urgent messages, at least.
+const URGENT: Duration = Duration::from_millis(200);
+
+/// Where a read begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Begin {
+    /// After which message.
+    pub(super) after: MessageId,
+    /// The same of urgent ones.
+    pub(super) urgent_after: MessageId,
+    /// At the front, both.
+    pub(super) front: bool,
+}
+
+/// The last messages that a read gave.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Last {
+    /// Of those that are not urgent.
+    pub(super) plain: Option<MessageId>,
+    /// Of the urgent ones.
+    pub(super) urgent: Option<MessageId>,
+}
 
 /// When and from where to read.
 #[derive(Debug)]
 pub(super) struct Reader {
     /// There may be more to read.
     hungry: bool,
+    /// There may be urgent messages to read.
+    urgent: bool,
+    /// When those were looked for last.
+    urgent_at: Option<Instant>,
+    last_urgent: MessageId,
     pub(super) busy: bool,
     /// Flights of older epochs were taken over.
     pub(super) adopted: bool,
@@ -30,12 +60,24 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(pace: &Pace) -> Self {
         let last = MessageId(Uuid::nil());
-        Self { hungry: true, busy: false, adopted: false, last, front_at: None, poll_at: None, poll: pace.poll }
+        Self {
+            hungry: true,
+            urgent: true,
+            urgent_at: None,
+            last_urgent: last,
+            busy: false,
+            adopted: false,
+            last,
+            front_at: None,
+            poll_at: None,
+            poll: pace.poll,
+        }
     }
 
     /// Something was queued, or may be allowed now.
     pub(super) fn wake(&mut self) {
         self.hungry = true;
+        self.urgent = true;
     }
 
     /// Whether to read now.
@@ -43,33 +85,60 @@ impl Reader {
         !self.busy && (self.hungry || self.poll_at.is_none_or(|poll| now >= poll))
     }
 
-    /// When to read although nobody asks.
-    pub(super) fn next_read(&self, now: Instant) -> Instant {
-        self.poll_at.filter(|poll| *poll > now).unwrap_or(now + self.poll.1)
+    /// Whether to look for urgent messages now, where nothing else is wanted.
+    pub(super) fn is_urgent(&self, now: Instant) -> bool {
+        let since = |wait| self.urgent_at.is_none_or(|at| now >= at + wait);
+        !self.busy && self.adopted && (since(FRONT) || (self.urgent && since(URGENT)))
     }
 
-    /// Begins a read: after which message, and whether that is the front.
-    pub(super) fn begin(&mut self, now: Instant) -> (MessageId, bool) {
+    /// When to read although nobody asks.
+    pub(super) fn next_read(&self, now: Instant) -> Instant {
+        let urgent = self.urgent_at.filter(|_| self.urgent).map(|at| at + URGENT);
+        let next = self.poll_at.into_iter().chain(urgent).filter(|next| *next > now);
+        next.fold(now + self.poll.1, Instant::min)
+    }
+
+    /// Begins a look for urgent messages alone.
+    pub(super) fn begin_urgent(&mut self, now: Instant) -> Begin {
+        self.busy = true;
+        self.looked(now);
+        let urgent_after = earlier(self.last_urgent);
+        Begin { after: urgent_after, urgent_after, front: false }
+    }
+
+    /// It gave messages up to `last`; `more`: it was cut short.
+    pub(super) fn end_urgent(&mut self, last: Last, more: bool) {
+        self.busy = false;
+        self.urgent |= more;
+        self.last_urgent = last.urgent.map_or(self.last_urgent, |last| last.max(self.last_urgent));
+    }
+
+    fn looked(&mut self, now: Instant) {
+        self.urgent = false;
+        self.urgent_at = Some(now);
+    }
+
+    /// Begins a read of everything.
+    pub(super) fn begin(&mut self, now: Instant) -> Begin {
         let polled = self.poll_at.is_none_or(|poll| now >= poll);
         let front = polled || self.front_at.is_none_or(|front| now >= front + FRONT);
         self.busy = true;
         self.hungry = false;
-        if front { (MessageId(Uuid::nil()), true) } else { (earlier(self.last), false) }
+        self.looked(now);
+        let from = |last| if front { MessageId(Uuid::nil()) } else { earlier(last) };
+        Begin { after: from(self.last), urgent_after: from(self.last_urgent), front }
     }
 
     /// A read gave its messages up to `last`; `more`: it was cut short. `due`: when the next scheduled one is.
-    pub(super) fn end(
-        &mut self,
-        last: Option<MessageId>,
-        front: bool,
-        more: bool,
-        due: Option<Duration>,
-        now: Instant,
-    ) {
+    pub(super) fn end(&mut self, last: Last, front: bool, more: bool, due: Option<Duration>, now: Instant) {
         self.busy = false;
-        if let Some(last) = last {
-            self.last = if front { last } else { self.last.max(last) };
-        }
+        let newest = |now: Option<MessageId>, before: MessageId| match now {
+            Some(last) if front => last,
+            Some(last) => last.max(before),
+            None => before,
+        };
+        self.last = newest(last.plain, self.last);
+        self.last_urgent = newest(last.urgent, self.last_urgent);
         self.hungry |= more;
         if front {
             self.front_at = Some(now);
@@ -87,7 +156,7 @@ impl Reader {
     /// A read failed: again, as soon as the database may be asked.
     pub(super) fn failed(&mut self) {
         self.busy = false;
-        self.hungry = true;
+        self.wake();
     }
 }
 

@@ -1,6 +1,8 @@
 //! One route as the engine sees it: its session, what it allows, and whether it is worth trying.
 use std::time::{Duration, Instant};
 
+use super::lane::Intake;
+use crate::domain::Circuit;
 use crate::smpp::backoff::Backoff;
 use crate::smpp::session::Session;
 use crate::smpp::vendor::Flow;
@@ -17,6 +19,8 @@ pub(super) struct Route {
     pub(super) credits: u32,
     /// Parts that the connector believes are waiting.
     told: u32,
+    /// What the connector says of the upstream.
+    circuit: Circuit,
     /// Nothing is submitted until then.
     paused_until: Option<Instant>,
     /// Messages that can go elsewhere do so until then.
@@ -36,6 +40,7 @@ impl Route {
             session: None,
             credits: 0,
             told: 0,
+            circuit: Circuit::Closed,
             paused_until: None,
             trouble_until: None,
             throttle: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
@@ -48,6 +53,8 @@ impl Route {
     pub(super) fn up(&mut self, session: Session) {
         self.session = Some(session);
         (self.credits, self.told) = (0, 0);
+        // Where it is not, the connector says so.
+        self.circuit = Circuit::Closed;
         (self.paused_until, self.trouble_until, self.starving_since) = (None, None, None);
         // So that the connector knows who it has to do with, and wakes us.
         self.tell(0);
@@ -57,6 +64,16 @@ impl Route {
         self.session = None;
         (self.credits, self.told) = (0, 0);
         self.starving_since = None;
+    }
+
+    /// The connector says whether the route takes messages. It knows more than we do: what we made of it is forgotten.
+    pub(super) fn told(&mut self, circuit: Circuit) {
+        self.circuit = circuit;
+        (self.trouble_until, self.starving_since) = (None, None);
+        match circuit {
+            Circuit::Open => self.credits = 0,
+            Circuit::HalfOpen | Circuit::Closed => self.paused_until = None,
+        }
     }
 
     /// The upstream answers.
@@ -91,14 +108,21 @@ impl Route {
         self.paused_until.is_some_and(|until| now < until)
     }
 
-    /// Whether messages that could go by another route should come here.
-    pub(super) fn is_available(&self, now: Instant) -> bool {
-        self.session.is_some() && self.trouble_until.is_none_or(|until| now >= until)
+    /// How many messages that could go by another route should come here.
+    pub(super) fn intake(&self, now: Instant) -> Intake {
+        if self.session.is_none() || self.trouble_until.is_some_and(|until| now < until) {
+            return Intake::None;
+        }
+        match self.circuit {
+            Circuit::Closed => Intake::All,
+            Circuit::HalfOpen => Intake::One,
+            Circuit::Open => Intake::None,
+        }
     }
 
     /// Takes note of whether messages wait without credit; true where that has gone on for too long.
     pub(super) fn starves(&mut self, demand: u32, now: Instant) -> bool {
-        if demand == 0 || self.credits > 0 || self.session.is_none() {
+        if demand == 0 || self.credits > 0 || self.session.is_none() || self.circuit == Circuit::Open {
             self.starving_since = None;
             return false;
         }

@@ -1,5 +1,6 @@
 //! What an answer to a submit means for its message.
 use crate::smpp::CommandStatus;
+use crate::smpp::fault::Fault;
 use crate::smpp::session::{Answer, Outcome};
 use crate::smpp::vendor::{self, DestinationTag};
 use rusmpp::Pdu;
@@ -20,7 +21,7 @@ pub(super) enum Verdict {
     NotWritten,
     /// The connector had not allowed it: again, when it does.
     NoCredit,
-    /// A fault of the upstream's that may pass: again, a few times.
+    /// A fault of the upstream's, and not the message's: again, a few times, by another route where there is one.
     Faulty(i32),
     /// It reached the upstream, and nobody knows more.
     Unanswered,
@@ -52,13 +53,15 @@ impl Verdict {
                     tag: DestinationTag::find(tlvs).map_or(0, |tag| tag.0.cast_signed()),
                 }
             }
-            CommandStatus::EsmeRthrottled | CommandStatus::EsmeRmsgqful => Self::Throttled,
-            CommandStatus::EsmeRsyserr | CommandStatus::EsmeRxTAppn => Self::Faulty(code(answer.status)),
             vendor::NOT_WRITTEN => Self::NotWritten,
             vendor::WRITTEN_UNANSWERED => Self::Unanswered,
             vendor::STALE_EPOCH => Self::Stale,
             vendor::NO_CREDIT => Self::NoCredit,
-            status => Self::Refused(code(status)),
+            status => match Fault::of(status) {
+                Some(Fault::Throttled) => Self::Throttled,
+                Some(Fault::Passing | Fault::Lasting) => Self::Faulty(code(status)),
+                None => Self::Refused(code(status)),
+            },
         }
     }
 
@@ -95,6 +98,8 @@ mod tests {
         assert_eq!(status(0x58), Verdict::Throttled);
         assert_eq!(status(0x14), Verdict::Throttled);
         assert_eq!(status(0x08), Verdict::Faulty(8));
+        assert_eq!(status(0x0D), Verdict::Faulty(13));
+        assert_eq!(status(0x0A), Verdict::Refused(10));
         assert_eq!(status(0x0B), Verdict::Refused(11));
         assert_eq!(status(0x400), Verdict::NotWritten);
         assert_eq!(status(0x401), Verdict::Unanswered);

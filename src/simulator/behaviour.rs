@@ -44,9 +44,12 @@ pub struct Behaviour {
     /// Of a hundred submits, how many are throttled.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub throttle_percent: u8,
-    /// Of a hundred submits, how many are refused for good (ESME_RSUBMITFAIL).
+    /// Of a hundred submits, how many are refused (with `error_status`).
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub error_percent: u8,
+    /// The SMPP status that those are refused with; ESME_RSUBMITFAIL unless written otherwise.
+    #[arg(long, default_value_t = 0x45)]
+    pub error_status: u32,
     /// Which receipts are sent to those who asked for them.
     #[arg(long, value_enum, default_value_t = Receipts::Delivered)]
     pub receipts: Receipts,
@@ -71,6 +74,7 @@ impl Default for Behaviour {
             latency_ms: 0,
             throttle_percent: 0,
             error_percent: 0,
+            error_status: 0x45,
             receipts: Receipts::Delivered,
             receipt_delay_ms: 100,
             id_format: IdFormat::Decimal,
@@ -92,6 +96,8 @@ pub struct Change {
     pub throttle_percent: Option<u8>,
     /// See [`Behaviour::error_percent`].
     pub error_percent: Option<u8>,
+    /// See [`Behaviour::error_status`].
+    pub error_status: Option<u32>,
     /// See [`Behaviour::receipts`].
     pub receipts: Option<Receipts>,
     /// See [`Behaviour::receipt_delay_ms`].
@@ -121,6 +127,7 @@ impl Behaviour {
         set(&mut self.latency_ms, change.latency_ms);
         set(&mut self.throttle_percent, change.throttle_percent.map(|percent| percent.min(100)));
         set(&mut self.error_percent, change.error_percent.map(|percent| percent.min(100)));
+        set(&mut self.error_status, change.error_status);
         set(&mut self.receipts, change.receipts);
         set(&mut self.receipt_delay_ms, change.receipt_delay_ms);
         set(&mut self.id_format, change.id_format);

@@ -426,7 +426,7 @@ impl Centre {
             Verdict::Refused(CommandStatus::EsmeRthrottled)
         } else if strikes(behaviour.error_percent) {
             record.stats.refused += 1;
-            Verdict::Refused(CommandStatus::EsmeRsubmitfail)
+            Verdict::Refused(behaviour.error_status.into())
         } else {
             if behaviour.stall {
                 record.stats.stalled += 1;

@@ -1,5 +1,5 @@
 //! What sender and connector say to each other beyond SMPP, inside the ranges the standard leaves to vendors:
-//! three one-way PDUs for flow control, four statuses about what became of a submit, three TLVs.
+//! four one-way PDUs for flow control, four statuses about what became of a submit, three TLVs.
 use bytes::BytesMut;
 use rusmpp::encode::owned::Encode;
 use rusmpp::pdus::SubmitSm;
@@ -11,9 +11,12 @@ use rusmpp::types::AnyOctetString;
 use rusmpp::{CommandId, CommandStatus, Pdu};
 use uuid::Uuid;
 
+use crate::domain::Circuit;
+
 const WAKE: u32 = 0x0001_0200;
 const CREDIT: u32 = 0x0001_0201;
 const DEMAND: u32 = 0x0001_0202;
+const CIRCUIT: u32 = 0x0001_0203;
 
 /// The submit never reached the upstream: send it again, here or by another route.
 pub const NOT_WRITTEN: CommandStatus = CommandStatus::Other(0x0400);
@@ -30,7 +33,7 @@ const DONE_AT: u16 = 0x1402;
 
 /// Whether the command is one of ours, which have no answer.
 pub(super) fn is_ours(command: u32) -> bool {
-    matches!(command, WAKE | CREDIT | DEMAND)
+    matches!(command, WAKE | CREDIT | DEMAND | CIRCUIT)
 }
 
 /// The one-way PDUs.
@@ -42,6 +45,8 @@ pub enum Flow {
     Credit(u32),
     /// Sender to connector: this many submits wait now, in all; 0 gives unused credit back.
     Demand(u32),
+    /// Connector to sender: whether the route takes messages, from now on.
+    Circuit(Circuit),
 }
 
 impl Flow {
@@ -54,6 +59,10 @@ impl Flow {
             WAKE => Some(Self::Wake),
             CREDIT => count().map(Self::Credit),
             DEMAND => count().map(Self::Demand),
+            CIRCUIT => match body.as_ref() {
+                &[octet] => Circuit::from_octet(octet).map(Self::Circuit),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -65,6 +74,7 @@ impl From<Flow> for Pdu {
             Flow::Wake => (WAKE, AnyOctetString::empty()),
             Flow::Credit(count) => (CREDIT, AnyOctetString::from_slice(&count.to_be_bytes())),
             Flow::Demand(count) => (DEMAND, AnyOctetString::from_slice(&count.to_be_bytes())),
+            Flow::Circuit(circuit) => (CIRCUIT, AnyOctetString::from_slice(&[circuit.octet()])),
         };
         Self::Other { command_id: CommandId::Other(command), body }
     }
@@ -176,7 +186,8 @@ mod tests {
 
     #[test]
     fn flow_survives_the_wire() {
-        for flow in [Flow::Wake, Flow::Credit(7), Flow::Demand(u32::MAX), Flow::Demand(0)] {
+        let circuits = Circuit::ALL.map(Flow::Circuit);
+        for flow in [Flow::Wake, Flow::Credit(7), Flow::Demand(u32::MAX), Flow::Demand(0)].into_iter().chain(circuits) {
             assert_eq!(Flow::read(&flow.into()), Some(flow));
         }
         assert_eq!(Flow::read(&Pdu::EnquireLink), None);

@@ -2,7 +2,7 @@
 //!
 //! Calls that arrive while others are being committed wait for one another and share the next commit, whoever their
 //! tenant is (`group`): under load a commit carries many calls, and without load a call waits for nobody. Each call
-//! still has an outcome of its own: a suspension, a spent quota or a used key refuses that call alone, and should a
+//! still has an outcome of its own: a suspension, a spent quota, a used key or a duplicate refuses that call alone, and should a
 //! group fail, its calls are tried one by one.
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,11 @@ use super::repeats::Repeat;
 use super::wake::Waker;
 use crate::domain::{BatchId, MessageId, MilliOre, Parts, TenantId};
 
+mod duplicates;
 mod group;
 mod quota;
+
+pub use duplicates::Guard;
 
 /// Calls that may wait for a commit; beyond it a caller is told to come again.
 const WAITING_CALLS: usize = 1024;
@@ -43,12 +46,16 @@ pub struct Call {
     pub not_before: Option<Timestamp>,
     /// When it is too late for them.
     pub expires_at: Timestamp,
+    /// They go before the tenant's others.
+    pub urgent: bool,
     /// Name of the key that opens the bodies.
     pub queue_key: String,
     /// Name of the key that opens the entries; `None` where nothing is logged (D4).
     pub log_key: Option<String>,
     /// The `Idempotency-Key`, when the caller gave one.
     pub repeat: Option<Repeat>,
+    /// What tells duplicates; `None` where the tenant has no guard against them.
+    pub guard: Option<Guard>,
     /// At least one.
     pub messages: Vec<Message>,
 }
@@ -95,6 +102,9 @@ pub enum Outcome {
         /// Why, for people.
         reason: String,
     },
+    /// These messages of the call, by their place in it, are duplicates of others accepted a moment ago; nothing was stored.
+    /// The call without them may be.
+    Duplicates(Vec<usize>),
     /// The quota has no room for all of the call's messages; nothing was stored.
     OverQuota {
         /// Messages.

@@ -53,6 +53,10 @@ pub struct Queued {
     pub parts: u8,
     /// When it is too late for it.
     pub expires_at: jiff::Timestamp,
+    /// It goes before those that are not.
+    pub urgent: bool,
+    /// It is among those that [`read_urgent`] gives, and [`read`] does not.
+    pub overtakes: bool,
     /// The key that opens `body`.
     pub queue_key: String,
     /// The sealed [`crate::domain::content::Body`].
@@ -142,7 +146,62 @@ pub async fn adopt(pool: &PgPool, epoch: i64, hold: bool, attempts: i16) -> Resu
     Ok((adopted, held))
 }
 
-/// Up to `most` messages after `after` that are due at `now`, oldest first, without those that the sender has already.
+/// A message as the queries of the queue give it.
+struct Row {
+    message_id: Uuid,
+    parts: i16,
+    urgent: bool,
+    scheduled: bool,
+    expires_at: Timestamp,
+    queue_key: String,
+    body: Vec<u8>,
+}
+
+impl From<Row> for Queued {
+    fn from(row: Row) -> Self {
+        Self {
+            id: MessageId(row.message_id),
+            parts: u8::try_from(row.parts).unwrap_or(u8::MAX),
+            expires_at: row.expires_at.to_jiff(),
+            urgent: row.urgent,
+            overtakes: row.urgent && !row.scheduled,
+            queue_key: row.queue_key,
+            body: row.body,
+        }
+    }
+}
+
+/// Up to `most` urgent messages after `after` that are not scheduled, oldest first, without those that the sender has
+/// already. Found by an index that holds nothing else: what it costs does not depend on what else waits.
+///
+/// # Errors
+/// When the database says no.
+pub async fn read_urgent(
+    pool: &PgPool,
+    tenant: TenantId,
+    after: MessageId,
+    have: &[Uuid],
+    most: i64,
+) -> Result<Vec<Queued>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select message_id, parts, urgent, false as "scheduled!", expires_at as "expires_at: Timestamp", queue_key, body
+           from queue
+           where tenant_id = $1 and message_id > $2 and state = 0 and urgent and not_before is null
+             and message_id not in (select unnest($3::uuid[]))
+           order by message_id limit $4"#,
+        tenant.0,
+        after.0,
+        have,
+        most
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(Error::Read)?;
+    Ok(rows.into_iter().map(Queued::from).collect())
+}
+
+/// Up to `most` other messages after `after` that are due at `now`, oldest first, without those that the sender has already.
 ///
 /// # Errors
 /// When the database says no.
@@ -154,10 +213,12 @@ pub async fn read(
     now: jiff::Timestamp,
     most: i64,
 ) -> Result<Vec<Queued>, Error> {
-    let rows = sqlx::query!(
-        r#"select message_id, parts, expires_at as "expires_at: Timestamp", queue_key, body
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select message_id, parts, urgent, (not_before is not null) as "scheduled!",
+                  expires_at as "expires_at: Timestamp", queue_key, body
            from queue
-           where tenant_id = $1 and message_id > $2 and state = 0 and (not_before is null or not_before <= $4)
+           where tenant_id = $1 and message_id > $2 and state = 0 and (not_before <= $4 or not_before is null and not urgent)
              and message_id not in (select unnest($3::uuid[]))
            order by message_id limit $5"#,
         tenant.0,
@@ -169,14 +230,7 @@ pub async fn read(
     .fetch_all(pool)
     .await
     .map_err(Error::Read)?;
-    let queued = rows.into_iter().map(|row| Queued {
-        id: MessageId(row.message_id),
-        parts: u8::try_from(row.parts).unwrap_or(u8::MAX),
-        expires_at: row.expires_at.to_jiff(),
-        queue_key: row.queue_key,
-        body: row.body,
-    });
-    Ok(queued.collect())
+    Ok(rows.into_iter().map(Queued::from).collect())
 }
 
 /// The messages of `ids` that are still queued, as [`read`] gives them: what an adopted flight holds.
@@ -184,8 +238,10 @@ pub async fn read(
 /// # Errors
 /// When the database says no.
 pub async fn read_these(pool: &PgPool, tenant: TenantId, ids: &[Uuid]) -> Result<Vec<Queued>, Error> {
-    let rows = sqlx::query!(
-        r#"select message_id, parts, expires_at as "expires_at: Timestamp", queue_key, body
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select message_id, parts, urgent, (not_before is not null) as "scheduled!",
+                  expires_at as "expires_at: Timestamp", queue_key, body
            from queue where tenant_id = $1 and message_id = any ($2) and state = 0 order by message_id"#,
         tenant.0,
         ids
@@ -193,14 +249,7 @@ pub async fn read_these(pool: &PgPool, tenant: TenantId, ids: &[Uuid]) -> Result
     .fetch_all(pool)
     .await
     .map_err(Error::Read)?;
-    let queued = rows.into_iter().map(|row| Queued {
-        id: MessageId(row.message_id),
-        parts: u8::try_from(row.parts).unwrap_or(u8::MAX),
-        expires_at: row.expires_at.to_jiff(),
-        queue_key: row.queue_key,
-        body: row.body,
-    });
-    Ok(queued.collect())
+    Ok(rows.into_iter().map(Queued::from).collect())
 }
 
 /// When the next scheduled message after `now` is due; `None` where none is scheduled.

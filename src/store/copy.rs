@@ -38,6 +38,10 @@ pub const TOLD: &[(&str, &str)] = &[
 
 /// Tables that have rows of a tenant and are not told, and why.
 pub const LEFT_OUT: &[(&str, &str)] = &[
+    (
+        "duplicate_guard",
+        "keyed hashes that only recognise a text that was sent already, for as long as the account's interval",
+    ),
     ("flight", "ids alone, of messages that the section `waiting` tells, for seconds"),
     ("login", "a database login of the sender's: nothing about the tenant"),
     ("sender_epoch", "how often the sender has started: nothing about the tenant"),

@@ -40,6 +40,8 @@ pub struct Account {
     pub log_days: u16,
     /// The most characters of a text that are logged.
     pub log_characters: usize,
+    /// Within so many seconds the same text to the same number is a duplicate; `None`: it never is.
+    pub duplicate_seconds: Option<i32>,
     /// Seconds that a message is tried, by default and at most.
     pub validity_seconds: i64,
     /// What parts cost.
@@ -92,7 +94,7 @@ pub async fn find(pool: &PgPool, key: &ApiKey, now: Timestamp) -> Result<Option<
              e.sender_ids as "sender_ids?", e.sender_countries as "sender_countries?",
              e.allowed_prefixes as "allowed_prefixes?", e.default_region as "default_region?", e.max_parts as "max_parts?",
              e.recipients_per_call as "recipients_per_call?", e.log_days as "log_days?",
-             e.log_characters as "log_characters?", e.validity_seconds as "validity_seconds?",
+             e.log_characters as "log_characters?", e.duplicate_seconds as "duplicate_seconds?", e.validity_seconds as "validity_seconds?",
              array(select prefix from price p where p.tenant_id = k.tenant_id order by prefix) as "prefixes!",
              array(select amount from price p where p.tenant_id = k.tenant_id order by prefix) as "amounts!"
          from api_key k left join enforcement e using (tenant_id)
@@ -122,6 +124,7 @@ pub async fn find(pool: &PgPool, key: &ApiKey, now: Timestamp) -> Result<Option<
         recipients_per_call: row.recipients_per_call.and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
         log_days: row.log_days.and_then(|days| u16::try_from(days).ok()).unwrap_or(0),
         log_characters: row.log_characters.and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
+        duplicate_seconds: row.duplicate_seconds,
         validity_seconds: row.validity_seconds.map_or(0, i64::from),
         prices: row.prefixes.into_iter().zip(row.amounts.into_iter().map(MilliOre)).collect(),
     });

@@ -2,6 +2,7 @@
 mod accepting;
 mod deciding;
 mod documented;
+mod duplicates;
 mod failing;
 mod history;
 mod limits;

@@ -1,4 +1,5 @@
 //! The connector between real parts: PostgreSQL with its functions, mutual TLS, the simulator as upstream.
+mod circuit;
 mod flow;
 mod https;
 mod inbox;

@@ -401,13 +401,16 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
     assert_eq!(owners, Some(scene.ours.0));
 
     // What they told of their upstream is not ours to take back.
-    sqlx::query("insert into upstream_report (route_id, pod, binds) values ($1, $2, 1)")
+    sqlx::query("insert into upstream_report (route_id, pod, binds, circuit, circuit_since) values ($1, $2, 1, 'closed', now())")
         .bind(their_route.0)
         .bind(uuid::Uuid::nil())
         .execute(&scene.owner)
         .await
         .expect("a report of theirs");
-    for call in ["select upstream_withdraw($1)", "select upstream_tell($1, 0, null, null, null)"] {
+    for call in [
+        "select upstream_withdraw($1)",
+        "select upstream_tell($1, 0, null, null, null, 'open', now(), null, null, null)",
+    ] {
         sqlx::query(call).bind(uuid::Uuid::nil()).execute(&connector).await.expect("called");
     }
     let told: Vec<(i64, i32)> = sqlx::query_as("select route_id, binds from upstream_report order by route_id")

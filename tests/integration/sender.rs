@@ -12,6 +12,9 @@ use connector::Fate;
 use world::{Running, World};
 
 mod connector;
+mod failover;
+mod priority;
+mod routing;
 mod world;
 
 const BILLED: &str = "select count(*) from usage where tenant_id = $1";

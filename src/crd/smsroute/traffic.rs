@@ -3,8 +3,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crd::{
-    schema::{also, set},
-    values::{Country, Day, Hours, HttpsUrl, Prefix, Resources},
+    schema::{also, keyed, set},
+    values::{Country, Day, Hours, HttpsUrl, Prefix, Resources, UnitPrice},
 };
 
 /// Who the upstream is, for the list of processors on the privacy page (D6, D9).
@@ -184,15 +184,30 @@ pub struct Carries {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 300), transform = set)]
     pub prefixes: Vec<Prefix>,
-    /// Premium-rated SMS (M5). Default false.
+    /// Premium-rated SMS: only such a route carries what is sent from a number of a Tenant's `premium` (M5). Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub premium: Option<bool>,
+    /// What the upstream takes for a part, in the plans' currency, by the longest prefix that fits. Tenants with `routeOrder: cost`
+    /// send by the cheapest first. Default: not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 300), transform = keyed(&["prefix"]))]
+    pub costs: Vec<Cost>,
     /// Senders of letters. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alphanumeric_senders: Option<bool>,
     /// Inbound SMS (M3). Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inbound: Option<bool>,
+}
+
+/// What an upstream takes for one part to numbers with one prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cost {
+    /// First digits, country code first: `45`.
+    pub prefix: Prefix,
+    /// Cost of one part without VAT: `"0.145"`.
+    pub cost: UnitPrice,
 }
 
 /// How the tenants on a route share its rate: by weight among those that have something to send (K3).

@@ -52,6 +52,17 @@ pub struct RouteUse {
     pub weight: Option<u32>,
 }
 
+/// Which of the routes that carry a message goes first; the others follow where it takes none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RouteOrder {
+    /// The first in the list.
+    #[default]
+    Listed,
+    /// The one that costs least to the number, by the routes' `carries.costs`; where that is equal or not known, the first.
+    Cost,
+}
+
 /// One sender id and where it may be used. The first that fits the recipient's country is the default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -182,6 +193,9 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub messages_per_day: Option<u32>,
+    /// Refuses the same text to the same number within an interval, as a loop or a button pressed twice sends it. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate_guard: Option<DuplicateGuard>,
     /// Numbers may begin with one of these. Default: every number that a route carries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 300), transform = set)]
@@ -190,4 +204,13 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_080))]
     pub validity_minutes: Option<u32>,
+}
+
+/// A guard against duplicates. A call that is repeated with its `Idempotency-Key` is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DuplicateGuard {
+    /// How long after a message was accepted the same text to the same number is refused, seconds, 1 to 86400: `60`.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub seconds: u32,
 }

@@ -33,7 +33,7 @@ pub(in crate::operator) fn prices(spec: &BillingPlanSpec, day: Date) -> Result<V
 }
 
 /// Kroner with at most four decimals: `0.295` is 29.5 øre.
-fn milli_ore(kroner: &str) -> Option<MilliOre> {
+pub(in crate::operator) fn milli_ore(kroner: &str) -> Option<MilliOre> {
     let (whole, decimals) = kroner.split_once('.').unwrap_or((kroner, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || decimals.len() > 4 || !digits(whole) || !digits(decimals) {

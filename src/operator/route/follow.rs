@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::super::context::Context;
 use super::super::status;
 use super::super::world::{Target, World};
-use super::upstream::verdict;
+use super::upstream::{circuit, verdict};
 use crate::crd::SmsRoute;
 use crate::crd::conditions::types;
+use crate::crd::smsroute::CircuitStatus;
 use crate::store::upstream_reports::{self, Report};
 
 /// How often the reports are looked at.
@@ -23,6 +24,7 @@ const CALM: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Shown {
     summary: String,
+    circuit: Option<CircuitStatus>,
     status: String,
     reason: String,
     message: String,
@@ -32,8 +34,10 @@ impl Shown {
     /// In the status that stands; `None` before the first.
     fn before(route: &SmsRoute) -> Option<Self> {
         let told = status::current(route).iter().find(|condition| condition.type_ == types::UPSTREAM_READY)?;
+        let said = route.status.as_ref()?;
         Some(Self {
-            summary: route.status.as_ref()?.connector.as_ref()?.summary.clone(),
+            summary: said.connector.as_ref()?.summary.clone(),
+            circuit: said.circuit.clone(),
             status: told.status.clone(),
             reason: told.reason.clone(),
             message: told.message.clone(),
@@ -43,11 +47,14 @@ impl Shown {
     fn now(route: &SmsRoute, reports: &[Report]) -> Self {
         let (summary, verdict) = verdict(&route.spec, reports);
         let status = if verdict.holds { "True" } else { "False" }.to_owned();
-        Self { summary, status, reason: verdict.reason.to_owned(), message: verdict.message }
+        let circuit = circuit(&route.spec, reports);
+        Self { summary, circuit, status, reason: verdict.reason.to_owned(), message: verdict.message }
     }
 
     fn is_turn_from(&self, before: &Self) -> bool {
-        (&self.status, &self.reason) != (&before.status, &before.reason)
+        let of =
+            |shown: &Self| (shown.status.clone(), shown.reason.clone(), shown.circuit.as_ref().map(|told| told.state));
+        of(self) != of(before)
     }
 }
 
@@ -111,6 +118,7 @@ mod tests {
 
     use super::*;
     use crate::crd::SmsRouteSpec;
+    use crate::domain::Circuit;
 
     fn spec() -> SmsRouteSpec {
         let spec = json!({
@@ -124,7 +132,9 @@ mod tests {
     fn figures_wait_for_their_minute_and_a_turn_does_not() {
         let shown = |stand: u16| {
             let route = SmsRoute::new("fast", spec());
-            Shown::now(&route, &[Report { binds: stand, failure: None, id_format: None }])
+            let since = jiff::Timestamp::UNIX_EPOCH;
+            let (circuit, last_error) = (Circuit::Closed, None);
+            Shown::now(&route, &[Report { binds: stand, failure: None, id_format: None, circuit, since, last_error }])
         };
         let key = || ("sms".to_owned(), "fast".to_owned());
         let begin = Instant::now();

@@ -4,13 +4,81 @@ use super::super::conditions::Verdict;
 use super::build;
 use crate::crd::SmsRouteSpec;
 use crate::crd::conditions::{reasons, types};
-use crate::crd::smsroute::{ReceiptIdFormat, Upstream};
-use crate::store::upstream_reports::{Failure, ReceiptIds, Report};
+use crate::crd::smsroute::{CircuitState, CircuitStatus, ErrorClass, ReceiptIdFormat, RouteError, Upstream};
+use crate::domain::Circuit;
+use crate::store::upstream_reports::{Failure, LastError, ReceiptIds, Report, Trouble};
+
+/// A pod that was killed leaves its report behind for a while; those that live have told since, or soon will.
+fn living<'a>(spec: &SmsRouteSpec, reports: &'a [Report]) -> &'a [Report] {
+    &reports[..reports.len().min(spec.replicas().into())]
+}
+
+/// Whether the route takes messages; `None` where no pod has told, or the route is closed.
+pub(super) fn circuit(spec: &SmsRouteSpec, reports: &[Report]) -> Option<CircuitStatus> {
+    let living = if build::closed(spec).is_some() { &[] } else { living(spec, reports) };
+    let worst = living.iter().map(|report| report.circuit).max()?;
+    let since = living.iter().filter(|report| report.circuit == worst).map(|report| report.since).min()?;
+    let last_error = living.iter().filter_map(|report| report.last_error).max_by_key(|error| error.at);
+    Some(CircuitStatus {
+        state: match worst {
+            Circuit::Closed => CircuitState::Closed,
+            Circuit::HalfOpen => CircuitState::HalfOpen,
+            Circuit::Open => CircuitState::Open,
+        },
+        since: in_seconds(since),
+        last_error: last_error.map(|error| RouteError {
+            class: class(error.trouble),
+            code: code(spec, error),
+            at: in_seconds(error.at),
+        }),
+    })
+}
+
+fn in_seconds(at: jiff::Timestamp) -> String {
+    jiff::Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+}
+
+fn class(trouble: Trouble) -> ErrorClass {
+    match trouble {
+        Trouble::Connect => ErrorClass::Connect,
+        Trouble::Tls => ErrorClass::Tls,
+        Trouble::Refused => ErrorClass::BindRefused,
+        Trouble::Lost => ErrorClass::Lost,
+        Trouble::Throttled => ErrorClass::Throttled,
+        Trouble::Fault => ErrorClass::Fault,
+        Trouble::Unanswered => ErrorClass::Unanswered,
+    }
+}
+
+/// What a submit over HTTPS meets, the connector tells by the status of SMPP that says the same: no code of that upstream's.
+fn code(spec: &SmsRouteSpec, error: LastError) -> Option<String> {
+    let status = error.status?;
+    match (&spec.upstream, error.trouble) {
+        (Upstream::Smpp(_), _) => Some(format!("0x{status:08X}")),
+        (Upstream::Https(_), Trouble::Refused) => Some(format!("HTTP {status}")),
+        (Upstream::Https(_), _) => None,
+    }
+}
+
+/// Why the upstream takes nothing though its binds stand, and what becomes of it.
+fn why_open(spec: &SmsRouteSpec, reports: &[Report]) -> String {
+    let error = reports.iter().filter_map(|report| report.last_error).max_by_key(|error| error.at);
+    let what = match error.map(|error| error.trouble) {
+        Some(Trouble::Throttled) => {
+            "the upstream throttles and takes nothing: compare `ratePerSecond` with what it allows"
+        }
+        Some(Trouble::Unanswered) => "the upstream answers no messages in time",
+        _ => {
+            "the upstream takes no messages, by a fault of its own or since it will have none of ours: ask it why, should this last"
+        }
+    };
+    let code = error.and_then(|error| code(spec, error)).map(|code| format!(" (status {code})")).unwrap_or_default();
+    format!("{what}{code}; tenants send by their next route or wait, and it is tried again by itself")
+}
 
 /// The figure of the printer column, and whether all binds stand. Of `reports` the newest come first.
 pub(super) fn verdict(spec: &SmsRouteSpec, reports: &[Report]) -> (String, Verdict) {
-    // A pod that was killed leaves its report behind for a while; those that live have told since, or soon will.
-    let living = &reports[..reports.len().min(spec.replicas().into())];
+    let living = living(spec, reports);
     let agreed = spec.binds();
     let stand = living.iter().map(|report| report.binds).fold(0, u16::saturating_add).min(agreed);
     let no = |reason, message: String| Verdict::no(types::UPSTREAM_READY, reason, message);
@@ -19,6 +87,8 @@ pub(super) fn verdict(spec: &SmsRouteSpec, reports: &[Report]) -> (String, Verdi
     } else if living.is_empty() {
         let message = "no connector pod has told how it stands with the upstream: look at the pods and their logs";
         no(reasons::NOT_REPORTED, message.to_owned())
+    } else if stand >= agreed && living.iter().any(|report| report.circuit != Circuit::Closed) {
+        no(reasons::CIRCUIT_OPEN, format!("{stand} of {agreed} binds stand: {}", why_open(spec, living)))
     } else if stand >= agreed {
         let fits = proposed_id_format(spec, reports).map(|format| {
             format!(
@@ -134,8 +204,11 @@ mod tests {
         serde_json::from_value(spec).expect("a spec")
     }
 
+    const SINCE: &str = "2026-03-01T12:00:00.5Z";
+
     fn report(binds: u16, failure: Option<Failure>) -> Report {
-        Report { binds, failure, id_format: None }
+        let since = SINCE.parse().expect("a time");
+        Report { binds, failure, id_format: None, circuit: Circuit::Closed, since, last_error: None }
     }
 
     #[test]
@@ -151,6 +224,48 @@ mod tests {
         for format in ["asIs", "decimal", "hex", "hexToDecimal", "decimalToHex"] {
             assert_eq!(word(serde_json::from_value(json!(format)).expect("a format")), format);
         }
+    }
+
+    fn broken(circuit: Circuit, trouble: Trouble, status: Option<u32>, at: &str) -> Report {
+        let at = at.parse().expect("a time");
+        Report { circuit, since: at, last_error: Some(LastError { trouble, status, at }), ..report(1, None) }
+    }
+
+    #[test]
+    fn the_circuit_is_told_with_the_last_error() {
+        let two = spec(json!({"connector": {"replicas": 2}}));
+        let told = |reports: &[Report]| serde_json::to_value(circuit(&two, reports)).expect("JSON");
+        assert_eq!(told(&[]), json!(null));
+        assert_eq!(told(&[report(1, None)]), json!({"state": "closed", "since": "2026-03-01T12:00:00Z"}));
+        let open = broken(Circuit::Open, Trouble::Throttled, Some(0x58), "2026-03-01T13:00:00Z");
+        let earlier = broken(Circuit::HalfOpen, Trouble::Fault, Some(8), "2026-03-01T12:30:00Z");
+        let worst = json!({
+            "state": "open", "since": "2026-03-01T13:00:00Z",
+            "lastError": {"class": "throttled", "code": "0x00000058", "at": "2026-03-01T13:00:00Z"},
+        });
+        assert_eq!(told(&[earlier, open]), worst, "the worst of the pods, and the newest error");
+        assert_eq!(told(&[report(1, None), earlier, open])["state"], "halfOpen", "of those that live");
+        let closed = spec(json!({"maintenance": {"closed": true}}));
+        assert_eq!(circuit(&closed, &[open]), None);
+    }
+
+    #[test]
+    fn an_upstream_that_takes_nothing_is_a_reason_of_its_own() {
+        let said = |circuit, trouble, status| {
+            let pods = [broken(circuit, trouble, status, SINCE), report(1, None)];
+            let verdict = verdict(&spec(json!({"connector": {"replicas": 2}})), &pods).1;
+            (verdict.holds, verdict.reason, verdict.message)
+        };
+        let (holds, reason, message) = said(Circuit::Open, Trouble::Throttled, Some(0x58));
+        assert_eq!((holds, reason), (false, reasons::CIRCUIT_OPEN));
+        assert_eq!(
+            message,
+            "2 of 2 binds stand: the upstream throttles and takes nothing: compare `ratePerSecond` with what it allows (status \
+             0x00000058); tenants send by their next route or wait, and it is tried again by itself"
+        );
+        assert!(!said(Circuit::HalfOpen, Trouble::Unanswered, None).0);
+        assert!(said(Circuit::Open, Trouble::Fault, Some(8)).2.contains("0x00000008"));
+        assert!(said(Circuit::Closed, Trouble::Fault, Some(8)).0, "what is over is no reason");
     }
 
     #[test]

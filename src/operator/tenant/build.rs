@@ -15,9 +15,9 @@ use super::super::pods::{self, Pods};
 use super::super::{billing_plan, labels, retention_policy, route};
 use super::dereference::{Dereferenced, FoundRoute, Route, Under};
 use super::validate::Judgement;
-use crate::config::sender::{Alphabet, Concatenation, CrashPolicy, Leg, Receipts, Settings};
+use crate::config::sender::{Alphabet, Concatenation, Cost, CrashPolicy, Leg, Receipts, Settings};
 use crate::crd::smsroute::{self, AlphabetEncoding, ReceiptRequest, Upstream};
-use crate::crd::tenant::{self, Sender, Service};
+use crate::crd::tenant::{self, RouteOrder, Sender, Service};
 use crate::crd::values::{Country, Hours, Weekday};
 use crate::crd::{RetentionPolicySpec, Tenant, TenantSpec};
 use crate::domain::{MilliOre, TenantId};
@@ -131,6 +131,7 @@ fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgem
         recipients_per_call: count(limits.recipients_per_call.unwrap_or(1000)),
         messages_per_hour: limits.messages_per_hour.map(count),
         messages_per_day: limits.messages_per_day.map(count),
+        duplicate_seconds: limits.duplicate_guard.map(|guard| count(guard.seconds)),
         log_days: if logged { retention_policy::log_days(policy) } else { 0 },
         log_characters: if logged { i16::try_from(policy.log.text_characters).unwrap_or(160) } else { 0 },
         validity_seconds: count(limits.validity_minutes.unwrap_or(4320)).saturating_mul(60),
@@ -231,13 +232,13 @@ fn pods_wanted(spec: &TenantSpec) -> i32 {
 pub(super) fn settings(tenant: &Tenant, namespace: &str, id: TenantId, found: &Dereferenced) -> Settings {
     Settings {
         tenant_id: id,
-        routes: open_routes(found).map(|(route, found)| leg(route, found, namespace)).collect(),
+        routes: open_routes(found).map(|(route, found)| leg(&tenant.spec, route, found, namespace)).collect(),
         crash_policy: crash_policy(&tenant.spec),
         stands_by: pods_wanted(&tenant.spec) > 1,
     }
 }
 
-fn leg(used: &Route, found: &FoundRoute, namespace: &str) -> Leg {
+fn leg(spec: &TenantSpec, used: &Route, found: &FoundRoute, namespace: &str) -> Leg {
     let host = route::host(namespace, &used.name);
     let carries = found.spec.carries.clone().unwrap_or_default();
     let text = found.spec.text.clone().unwrap_or_default();
@@ -250,6 +251,8 @@ fn leg(used: &Route, found: &FoundRoute, namespace: &str) -> Leg {
         server_name: host,
         prefixes: carries.prefixes.iter().map(|prefix| prefix.to_string()).collect(),
         alphanumeric_senders: carries.alphanumeric_senders.unwrap_or(true),
+        without_senders: without_senders(spec, carries.premium == Some(true)),
+        costs: if spec.route_order == Some(RouteOrder::Cost) { costs(&carries) } else { Vec::new() },
         receipts: match found.spec.receipts.as_ref().and_then(|receipts| receipts.request).unwrap_or_default() {
             ReceiptRequest::All => Receipts::All,
             ReceiptRequest::Failures => Receipts::Failures,
@@ -269,6 +272,22 @@ fn leg(used: &Route, found: &FoundRoute, namespace: &str) -> Leg {
             smsroute::Concatenation::Payload => Concatenation::Payload,
         },
     }
+}
+
+/// Premium-rated SMS go by routes for them alone (M5).
+fn without_senders(spec: &TenantSpec, premium: bool) -> Vec<String> {
+    let mut numbers: Vec<_> = spec.premium.iter().map(|service| service.number.to_string()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    if premium { Vec::new() } else { numbers }
+}
+
+fn costs(carries: &smsroute::Carries) -> Vec<Cost> {
+    let cost = |written: &smsroute::Cost| {
+        Some(Cost { prefix: written.prefix.to_string(), cost: billing_plan::milli_ore(&written.cost)? })
+    };
+    // The schema has seen to their form.
+    carries.costs.iter().filter_map(cost).collect()
 }
 
 /// The objects of one Tenant.

@@ -135,6 +135,34 @@ fn a_tenant_whose_only_route_is_closed_waits_without_pods_and_says_so() {
 }
 
 #[test]
+fn a_sender_is_told_what_routes_cost_and_which_carry_premium() {
+    let carries = json!({"carries": {"premium": true, "costs": [{"prefix": "45", "cost": "0.145"}]}});
+    let found = surroundings(vec![route("main", &json!({})), route("premium", &carries)]);
+    let legs = |change: &Value| build::settings(&tenant(change), "sms", TenantId(1), &found).routes;
+    let premium = json!([
+        {"number": "1231", "keyword": "GIV", "price": "50"}, {"number": "1204", "keyword": "GIV", "price": "50"},
+        {"number": "1204", "keyword": "STEM", "price": "50"},
+    ]);
+    let usual = legs(&json!({}));
+    assert!(usual.iter().all(|leg| leg.costs.is_empty() && leg.without_senders.is_empty()), "{usual:?}");
+    let both = legs(&json!({"routeOrder": "cost", "services": ["api", "premium"], "premium": premium}));
+    assert_eq!(both[0].without_senders, ["1204", "1231"]);
+    assert!(both[0].costs.is_empty() && both[1].without_senders.is_empty());
+    assert_eq!((both[1].costs[0].prefix.as_str(), both[1].costs[0].cost.0), ("45", 14_500));
+}
+
+#[test]
+fn a_guard_against_duplicates_is_enforced_where_it_is_written() {
+    let enforced = |change: &Value| {
+        let (tenant, found) = (tenant(change), usual());
+        let judgement = validate(&tenant.spec, &found, TODAY);
+        build::orders(&tenant, &found, &judgement, TODAY).expect("orders").borrow(None).enforcement.duplicate_seconds
+    };
+    assert_eq!(enforced(&json!({})), None);
+    assert_eq!(enforced(&json!({"limits": {"duplicateGuard": {"seconds": 60}}})), Some(60));
+}
+
+#[test]
 fn a_route_that_is_not_ready_is_named() {
     let mut waiting = route("main", &json!({}));
     if let Some(found) = &mut waiting.found {

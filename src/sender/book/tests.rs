@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::*;
-use crate::domain::{Body, Encoding, Msisdn, Personal, RouteId, SenderId};
+use crate::config::sender::Cost;
+use crate::domain::{Body, Encoding, MilliOre, Msisdn, Personal, RouteId, SenderId};
+use crate::sender::lane::Intake;
 use crate::sender::ledger::Batch;
 
 type TestBook = Book<&'static str>;
@@ -14,6 +16,8 @@ fn leg(route: i64, prefixes: &[&str]) -> Leg {
         server_name: String::new(),
         prefixes: prefixes.iter().map(ToString::to_string).collect(),
         alphanumeric_senders: true,
+        without_senders: Vec::new(),
+        costs: Vec::new(),
         receipts: Receipts::All,
         alphabet: Default::default(),
         concatenation: Default::default(),
@@ -47,14 +51,19 @@ fn expiry(moment: Moment) -> Timestamp {
     moment.at + jiff::SignedDuration::from_hours(1)
 }
 
+/// A message of so many parts that expires in an hour.
+fn opened(parts: usize, moment: Moment) -> Opened {
+    let accepted = u8::try_from(parts).expect("few");
+    Opened { body: body(parts), parts: accepted, expires_at: expiry(moment), urgent: false }
+}
+
 /// A book with one message of so many parts, launched on its first route.
 fn launched(legs: &[Leg], parts: usize, moment: Moment) -> TestBook {
     let mut book = TestBook::new(legs);
     for route in 0..legs.len() {
-        book.set_available(route, true, moment);
+        book.set_intake(route, Intake::All, moment);
     }
-    let accepted = u8::try_from(parts).expect("few");
-    book.add(id(1), body(parts), accepted, expiry(moment), None, moment);
+    book.add(id(1), opened(parts, moment), None, moment);
     let picked = book.pick(0, 100, 100);
     assert_eq!(picked, [id(1)]);
     book.launched(0, Uuid::from_u128(7), &picked, &picked, moment);
@@ -140,7 +149,7 @@ fn what_was_not_written_goes_by_the_next_route() {
     let mut book = launched(&[leg(1, &[]), leg(2, &[])], 1, now);
     book.next(0, now);
     assert_eq!(book.answered(id(1), 1, Verdict::NotWritten, false, now), Effect::Trouble);
-    book.set_available(0, false, now);
+    book.set_intake(0, Intake::None, now);
     assert_eq!(book.pick(1, 10, 10), [id(1)]);
     assert_eq!(book.ledger.batch(10).flights, [Uuid::from_u128(7)], "its first flight is over");
 }
@@ -151,7 +160,7 @@ fn what_may_have_been_written_stays_on_its_route() {
     let mut book = launched(&[leg(1, &[]), leg(2, &[])], 1, now);
     book.next(0, now);
     book.answered(id(1), 1, Verdict::Unanswered, false, now);
-    book.set_available(0, false, now);
+    book.set_intake(0, Intake::None, now);
     assert!(book.pick(1, 10, 10).is_empty());
     assert_eq!(book.next(0, now).expect("the same again").part, 1);
 }
@@ -163,7 +172,7 @@ fn parts_stay_on_one_route_once_one_is_taken() {
     while book.next(0, now).is_some() {}
     book.answered(id(1), 1, taken("a"), false, now);
     book.answered(id(1), 2, Verdict::NotWritten, false, now);
-    book.set_available(0, false, now);
+    book.set_intake(0, Intake::None, now);
     assert!(book.pick(1, 10, 10).is_empty());
     assert_eq!(book.lane(0).expect("a lane").ready_parts(), 1);
     assert_eq!(book.next(0, now).expect("the other part").part, 2);
@@ -219,6 +228,102 @@ fn a_passing_fault_is_waited_for_and_a_lasting_one_is_a_refusal() {
 }
 
 #[test]
+fn a_fault_of_the_routes_sends_a_message_by_the_next_at_once_and_back_when_that_fails_too() {
+    let now = moment();
+    let mut book = launched(&[leg(1, &[]), leg(2, &[])], 2, now);
+    while book.next(0, now).is_some() {}
+    book.answered(id(1), 1, Verdict::Faulty(8), false, now);
+    assert_eq!(book.lane(1).expect("a lane").demand(), 0, "the answer to its other part is awaited");
+    book.answered(id(1), 2, Verdict::NotWritten, false, now);
+    book.wind(after(now, FAULT_DELAY));
+    let picked = book.pick(1, 10, 10);
+    assert_eq!(picked, [id(1)]);
+    book.launched(1, Uuid::from_u128(8), &picked, &picked, now);
+    while book.next(1, now).is_some() {}
+    book.answered(id(1), 1, Verdict::Throttled, false, now);
+    book.answered(id(1), 2, Verdict::Faulty(8), false, now);
+    assert!(book.pick(0, 10, 10).is_empty() && book.pick(1, 10, 10).is_empty(), "both failed: it waits");
+    book.wind(after(now, FAULT_DELAY * 4));
+    assert_eq!(book.pick(0, 10, 10), [id(1)], "and is tried again by the first");
+
+    let mut book = launched(&[leg(1, &[]), leg(2, &[])], 1, now);
+    book.next(0, now);
+    book.answered(id(1), 1, Verdict::Faulty(13), false, now);
+    assert_eq!(book.pick(1, 10, 10), [id(1)], "at once");
+    let mut book = launched(&[leg(1, &[]), leg(2, &["46"])], 1, now);
+    book.next(0, now);
+    book.answered(id(1), 1, Verdict::Faulty(13), false, now);
+    assert!(book.pick(1, 10, 10).is_empty(), "the other one does not carry it");
+    let mut book = launched(&[leg(1, &[]), leg(2, &[])], 2, now);
+    while book.next(0, now).is_some() {}
+    book.answered(id(1), 1, taken("a"), false, now);
+    book.answered(id(1), 2, Verdict::Faulty(8), false, now);
+    book.wind(after(now, FAULT_DELAY));
+    assert!(book.pick(1, 10, 10).is_empty(), "one part is with the first");
+    assert_eq!(book.next(0, now).expect("the other part").part, 2);
+}
+
+#[test]
+fn a_route_that_is_tried_again_takes_one_message_and_the_others_stay_where_they_go() {
+    let now = moment();
+    let mut book = TestBook::new(&[leg(1, &[]), leg(2, &[])]);
+    book.set_intake(1, Intake::All, now);
+    (1..=5).for_each(|number| book.add(id(number), opened(1, now), None, now));
+    assert_eq!(book.lane(1).expect("a lane").waiting(), 5);
+    book.set_intake(0, Intake::One, now);
+    assert_eq!(book.pick(0, 10, 10), [id(1)], "the first in order");
+    assert_eq!(book.lane(1).expect("a lane").waiting(), 4);
+    book.set_intake(0, Intake::All, now);
+    assert_eq!(book.pick(0, 10, 10), [2, 3, 4, 5].map(id), "all are back");
+}
+
+#[test]
+fn the_cheapest_route_goes_first_where_costs_are_known() {
+    let now = moment();
+    let priced = |route, prefixes: &[&str], costs: &[(&str, i64)]| Leg {
+        costs: costs.iter().map(|(prefix, cost)| Cost { prefix: (*prefix).into(), cost: MilliOre(*cost) }).collect(),
+        ..leg(route, prefixes)
+    };
+    let legs = [leg(1, &[]), priced(2, &[], &[("45", 30), ("4520", 50)]), priced(3, &[], &[("45", 40)])];
+    let chosen = |legs: &[Leg], away: &[usize]| {
+        let mut book = TestBook::new(legs);
+        (0..legs.len()).for_each(|route| book.set_intake(route, Intake::All, now));
+        away.iter().for_each(|route| book.set_intake(*route, Intake::None, now));
+        book.add(id(1), opened(1, now), None, now);
+        (0..legs.len()).find(|route| book.lane(*route).expect("a lane").waiting() > 0)
+    };
+    assert_eq!(chosen(&legs, &[]), Some(2), "the longest prefix of each counts");
+    assert_eq!(chosen(&legs, &[2]), Some(1));
+    assert_eq!(chosen(&legs, &[1, 2]), Some(0), "of unknown cost, and last");
+    assert_eq!(chosen(&[leg(1, &[]), leg(2, &[])], &[]), Some(0), "without costs the list's order stands");
+}
+
+#[test]
+fn a_premium_number_goes_by_routes_for_it_alone() {
+    let now = moment();
+    let plain = Leg { without_senders: vec!["1231".into()], ..leg(1, &[]) };
+    let mut book = TestBook::new(&[plain, leg(2, &[])]);
+    (0..2).for_each(|route| book.set_intake(route, Intake::All, now));
+    let mut premium = opened(1, now);
+    premium.body.from = SenderId::parse("1231").expect("a number");
+    book.add(id(1), premium, None, now);
+    book.add(id(2), opened(1, now), None, now);
+    assert_eq!((book.pick(0, 9, 9), book.pick(1, 9, 9)), (vec![id(2)], vec![id(1)]));
+}
+
+#[test]
+fn urgent_messages_overtake_what_waits() {
+    let now = moment();
+    let mut book = TestBook::new(&[leg(1, &[])]);
+    for number in 1..=6 {
+        book.add(id(number), Opened { urgent: number % 3 == 0, ..opened(1, now) }, None, now);
+    }
+    assert_eq!(book.pick(0, 3, 9), [3, 6, 1].map(id));
+    book.forget_waiting();
+    assert_eq!(book.lane(0).expect("a lane").demand(), 0);
+}
+
+#[test]
 fn it_is_too_late_in_flight_and_out_of_it() {
     let now = moment();
     let late = after(now, Duration::from_secs(3600));
@@ -227,7 +332,7 @@ fn it_is_too_late_in_flight_and_out_of_it() {
     assert_eq!(result(&mut book).0.error, Some(LocalError::TooLate.code()));
 
     let mut book = TestBook::new(&[leg(1, &[])]);
-    book.add(id(1), body(1), 1, expiry(now), None, now);
+    book.add(id(1), opened(1, now), None, now);
     book.wind(late);
     let (settled, _) = result(&mut book);
     assert_eq!((settled.state, settled.final_at, settled.route), (MessageState::Expired, Some(late.at), None));
@@ -237,12 +342,12 @@ fn it_is_too_late_in_flight_and_out_of_it() {
 fn routes_carry_what_their_prefixes_say() {
     let now = moment();
     let mut book = TestBook::new(&[leg(1, &["46"]), leg(2, &["45", "47"])]);
-    book.set_available(0, true, now);
-    book.add(id(1), body(1), 1, expiry(now), None, now);
+    book.set_intake(0, Intake::All, now);
+    book.add(id(1), opened(1, now), None, now);
     assert_eq!((book.pick(0, 9, 9), book.pick(1, 9, 9)), (vec![], vec![id(1)]));
 
     let mut book = TestBook::new(&[leg(1, &["46"])]);
-    book.add(id(1), body(1), 1, expiry(now), None, now);
+    book.add(id(1), opened(1, now), None, now);
     assert_eq!(result(&mut book).0.error, Some(LocalError::NoRoute.code()));
 }
 
@@ -251,7 +356,7 @@ fn a_message_that_left_the_queue_is_forgotten() {
     let now = moment();
     let mut book = TestBook::new(&[leg(1, &[])]);
     for number in 1..=3 {
-        book.add(id(number), body(1), 1, expiry(now), None, now);
+        book.add(id(number), opened(1, now), None, now);
     }
     let picked = book.pick(0, 10, 10);
     book.launched(0, Uuid::from_u128(7), &picked, &[id(1), id(3)], now);
@@ -284,7 +389,7 @@ fn whatever_happens_every_message_ends_once_and_every_flight_is_cleared() {
         let mut now = moment();
         let mut book = TestBook::new(&[leg(1, &[]), leg(2, &[])]);
         for (number, parts) in sizes.iter().enumerate() {
-            book.add(id(number as u128 + 1), body(*parts), *parts as u8, expiry(now), None, now);
+            book.add(id(number as u128 + 1), opened(*parts, now), None, now);
         }
         let mut open: HashSet<Uuid> = HashSet::new();
         let mut ended: BTreeMap<MessageId, Settled> = BTreeMap::new();
@@ -293,7 +398,7 @@ fn whatever_happens_every_message_ends_once_and_every_flight_is_cleared() {
         for step in 0..20_000 {
             let (choice, route_choice) = script.next().expect("endless");
             let route = usize::from(route_choice & 1);
-            book.set_available(route, route_choice & 2 == 0, now);
+            book.set_intake(route, [Intake::All, Intake::One, Intake::None][usize::from(choice % 3)], now);
             if route_choice & 4 != 0 {
                 book.unready(route, now);
             }

@@ -5,9 +5,10 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::domain::{MessageId, TenantId};
-use crate::sender::book::Moment;
+use crate::sender::book::{Moment, Opened};
 use crate::sender::engine::End;
 use crate::sender::ledger::Batch;
+use crate::sender::reader::{Begin, Last};
 use crate::smpp::session::Responder;
 use crate::store::claim::{self, Adopted, Gate, Launched, Queued};
 use crate::store::receipts::{self, Outcome, Receipt};
@@ -44,6 +45,8 @@ pub(super) struct Read {
     gate: Gate,
     adopted: Option<Adoption>,
     front: bool,
+    /// Urgent messages alone were looked for.
+    urgent: bool,
     most: usize,
     queued: Vec<Queued>,
     due: Option<jiff::Timestamp>,
@@ -60,8 +63,9 @@ struct Ask {
     tenant: TenantId,
     epoch: i64,
     adopt: bool,
-    after: MessageId,
-    front: bool,
+    begin: Begin,
+    /// Urgent messages alone.
+    urgent: bool,
     have: Vec<Uuid>,
     now: jiff::Timestamp,
     most: usize,
@@ -70,7 +74,8 @@ struct Ask {
 impl Ask {
     async fn put(self, pool: &sqlx::PgPool) -> Result<Read, claim::Error> {
         let gate = claim::gate(pool, self.epoch).await?;
-        let mut read = Read { gate, adopted: None, front: self.front, most: self.most, queued: Vec::new(), due: None };
+        let (front, urgent, most) = (self.begin.front, self.urgent, self.most);
+        let mut read = Read { gate, adopted: None, front, urgent, most, queued: Vec::new(), due: None };
         if !gate.newest || !gate.may_send {
             return Ok(read);
         }
@@ -86,8 +91,14 @@ impl Ask {
             return Ok(read);
         }
         let most = i64::try_from(self.most).unwrap_or(i64::MAX);
-        read.queued = claim::read(pool, self.tenant, self.after, &self.have, self.now, most).await?;
-        if self.front && read.queued.len() < self.most {
+        let Begin { after, urgent_after, .. } = self.begin;
+        read.queued = claim::read_urgent(pool, self.tenant, urgent_after, &self.have, most).await?;
+        if self.urgent {
+            return Ok(read);
+        }
+        let rest = most.saturating_sub(i64::try_from(read.queued.len()).unwrap_or(i64::MAX));
+        read.queued.extend(claim::read(pool, self.tenant, after, &self.have, self.now, rest).await?);
+        if front && read.queued.len() < self.most {
             read.due = claim::next_due(pool, self.tenant, self.now).await?;
         }
         Ok(read)
@@ -111,19 +122,25 @@ impl Engine {
     }
 
     fn read(&mut self, moment: Moment) {
-        if !self.reader.is_due(moment.now) || self.book.waiting() > self.pace.ahead / 2 {
+        let waiting = self.book.waiting();
+        let (begin, urgent) = if self.reader.is_due(moment.now) && waiting <= self.pace.ahead / 2 {
+            (self.reader.begin(moment.now), false)
+        // Of these, too, no more than there is room for.
+        } else if waiting > self.pace.ahead / 2 && waiting < 2 * self.pace.ahead && self.reader.is_urgent(moment.now) {
+            (self.reader.begin_urgent(moment.now), true)
+        } else {
             return;
-        }
-        let (after, front) = self.reader.begin(moment.now);
+        };
+        let first = begin.after.min(begin.urgent_after);
         let ask = Ask {
             tenant: self.tenant,
             epoch: self.epoch,
             adopt: !self.reader.adopted,
-            after,
-            front,
-            have: self.book.ids().filter(|id| *id > after).map(|id| id.0).collect(),
+            begin,
+            urgent,
+            have: self.book.ids().filter(|id| *id > first).map(|id| id.0).collect(),
             now: moment.at,
-            most: self.pace.ahead,
+            most: if urgent { self.pace.ahead / 2 } else { self.pace.ahead },
         };
         let pool = self.pool.clone();
         self.jobs.push(Box::pin(async move { Done::Read(Box::new(ask.put(&pool).await)) }));
@@ -274,10 +291,16 @@ impl Engine {
             self.reader.wake();
             return;
         }
-        let last = read.queued.iter().map(|queued| queued.id).max();
+        let last =
+            |urgent| read.queued.iter().filter(|queued| queued.overtakes == urgent).map(|queued| queued.id).max();
+        let last = Last { plain: last(false), urgent: last(true) };
         let more = read.queued.len() >= read.most;
         let due = read.due.map(|due| Duration::try_from(due.duration_since(moment.at)).unwrap_or_default());
-        self.reader.end(last, read.front || !open, more, due, moment.now);
+        if read.urgent {
+            self.reader.end_urgent(last, more);
+        } else {
+            self.reader.end(last, read.front || !open, more, due, moment.now);
+        }
         for queued in read.queued {
             self.take_queued(queued, None, moment);
         }
@@ -299,7 +322,10 @@ impl Engine {
 
     fn take_queued(&mut self, queued: Queued, flight: Option<Uuid>, moment: Moment) {
         match self.opener.open(&queued) {
-            Ok(body) => self.book.add(queued.id, body, queued.parts, queued.expires_at, flight, moment),
+            Ok(body) => {
+                let Queued { id, parts, expires_at, urgent, .. } = queued;
+                self.book.add(id, Opened { body, parts, expires_at, urgent }, flight, moment);
+            }
             Err(error) if error.may_pass() => {
                 tracing::warn!(message = %queued.id, %error, "left in the queue");
                 flight.into_iter().for_each(|flight| self.book.ledger.released(flight));

@@ -1,7 +1,7 @@
 //! One transaction for a group of calls: may they, did they before, is there room, and then all rows at once.
 //!
-//! Locks are taken in one order everywhere, keys of repetitions before quotas and each sorted, so that two groups wait
-//! for one another but never in a circle.
+//! Locks are taken in one order everywhere, keys of repetitions before quotas before what tells duplicates, and each sorted, so
+//! that two groups wait for one another but never in a circle.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::quota::{self, Limits};
-use super::{Call, Error, Logged, Outcome};
+use super::{Call, Error, Logged, Outcome, duplicates};
 use crate::domain::TenantId;
 use crate::store::repeats::{self, Claim, Claimed};
 
@@ -27,6 +27,9 @@ pub(super) async fn store(pool: &PgPool, calls: &[Call]) -> Result<Vec<Outcome>,
     let (limits, unlogged) = enforce(&mut transaction, &mut outcomes).await.map_err(failed)?;
     claim_keys(&mut transaction, &mut outcomes).await.map_err(failed)?;
     quota::spend(&mut transaction, &mut outcomes, &limits).await.map_err(failed)?;
+    if duplicates::claim(&mut transaction, &mut outcomes).await.map_err(failed)? {
+        quota::give_back(&mut transaction, &outcomes, &limits).await.map_err(failed)?;
+    }
     enqueue(&mut transaction, &outcomes, &unlogged).await.map_err(failed)?;
     transaction.commit().await.map_err(|error| match error {
         // The server said no: nothing is stored. Silence says nothing.
@@ -92,6 +95,11 @@ async fn claim_keys(db: &mut PgConnection, outcomes: &mut Outcomes<'_>) -> sqlx:
     Ok(())
 }
 
+/// The key of a call's entries; `None` where nothing is logged.
+fn log_key<'a>(call: &'a Call, unlogged: &HashSet<TenantId>) -> Option<&'a str> {
+    call.log_key.as_deref().filter(|_| !unlogged.contains(&call.tenant))
+}
+
 /// Writes the queue rows of all calls that nothing refused.
 async fn enqueue(db: &mut PgConnection, outcomes: &Outcomes<'_>, unlogged: &HashSet<TenantId>) -> sqlx::Result<()> {
     let calls: Vec<&Call> = open(outcomes).collect();
@@ -105,16 +113,15 @@ async fn enqueue(db: &mut PgConnection, outcomes: &Outcomes<'_>, unlogged: &Hash
     let not_before: Vec<Option<jiff_sqlx::Timestamp>> =
         calls.iter().map(|call| call.not_before.map(jiff_sqlx::ToSqlx::to_sqlx)).collect();
     let expires_at: Vec<jiff_sqlx::Timestamp> = calls.iter().map(|call| call.expires_at.to_sqlx()).collect();
+    let urgent: Vec<bool> = calls.iter().map(|call| call.urgent).collect();
     let queue_keys: Vec<&str> = calls.iter().map(|call| call.queue_key.as_str()).collect();
-    let log_keys: Vec<Option<&str>> =
-        calls.iter().map(|call| call.log_key.as_deref().filter(|_| !unlogged.contains(&call.tenant))).collect();
+    let log_keys: Vec<Option<&str>> = calls.iter().map(|call| log_key(call, unlogged)).collect();
     let messages =
         || calls.iter().zip(&numbers).flat_map(|(call, of)| call.messages.iter().map(move |message| (of, message)));
     let logged: Vec<Option<&Logged>> = calls
         .iter()
-        .zip(&log_keys)
-        .flat_map(|(call, key)| {
-            call.messages.iter().map(move |message| message.logged.as_ref().filter(|_| key.is_some()))
+        .flat_map(|call| {
+            call.messages.iter().map(|message| message.logged.as_ref().filter(|_| log_key(call, unlogged).is_some()))
         })
         .collect();
     let call_of: Vec<i32> = messages().map(|(of, _)| *of).collect();
@@ -127,14 +134,14 @@ async fn enqueue(db: &mut PgConnection, outcomes: &Outcomes<'_>, unlogged: &Hash
     let references: Vec<Option<&[u8]>> =
         logged.iter().map(|logged| Some(&logged.as_ref()?.reference_hash.as_ref()?[..])).collect();
     sqlx::query!(
-        "insert into queue (tenant_id, message_id, batch_id, day, not_before, expires_at, parts, amount, queue_key, log_key,
-             body, entry, number_hash, reference_hash)
-         select c.tenant_id, m.message_id, c.batch_id, c.day, c.not_before, c.expires_at, m.parts, m.amount, c.queue_key,
-             c.log_key, m.body, m.entry, m.number_hash, m.reference_hash
+        "insert into queue (tenant_id, message_id, batch_id, day, not_before, expires_at, urgent, parts, amount, queue_key,
+             log_key, body, entry, number_hash, reference_hash)
+         select c.tenant_id, m.message_id, c.batch_id, c.day, c.not_before, c.expires_at, c.urgent, m.parts, m.amount,
+             c.queue_key, c.log_key, m.body, m.entry, m.number_hash, m.reference_hash
          from unnest($1::integer[], $2::bigint[], $3::uuid[], $4::date[], $5::timestamptz[], $6::timestamptz[], $7::text[],
-             $8::text[]) as c (call, tenant_id, batch_id, day, not_before, expires_at, queue_key, log_key)
-         join unnest($9::integer[], $10::uuid[], $11::smallint[], $12::bigint[], $13::bytea[], $14::bytea[], $15::bytea[],
-                 $16::bytea[])
+             $8::text[], $9::boolean[]) as c (call, tenant_id, batch_id, day, not_before, expires_at, queue_key, log_key, urgent)
+         join unnest($10::integer[], $11::uuid[], $12::smallint[], $13::bigint[], $14::bytea[], $15::bytea[], $16::bytea[],
+                 $17::bytea[])
              as m (call, message_id, parts, amount, body, entry, number_hash, reference_hash) using (call)",
         &numbers,
         &tenants,
@@ -144,6 +151,7 @@ async fn enqueue(db: &mut PgConnection, outcomes: &Outcomes<'_>, unlogged: &Hash
         &expires_at as &[jiff_sqlx::Timestamp],
         &queue_keys as &[&str],
         &log_keys as &[Option<&str>],
+        &urgent,
         &call_of,
         &ids,
         &parts,

@@ -87,11 +87,28 @@ pub(super) async fn spend(
     forget_keys(db, outcomes).await
 }
 
+/// Takes back what duplicates have used.
+pub(super) async fn give_back(
+    db: &mut PgConnection,
+    outcomes: &Outcomes<'_>,
+    limits: &HashMap<TenantId, Limits>,
+) -> sqlx::Result<()> {
+    let mut unused = Counts::new();
+    for (call, _) in outcomes.iter().filter(|(_, outcome)| matches!(outcome, Some(Outcome::Duplicates(_)))) {
+        let limited = |per: &Per| limits.get(&call.tenant).and_then(|limits| limits.of(*per)).is_some();
+        for per in [Per::Hour, Per::Day].into_iter().filter(limited) {
+            add(&mut unused, quota(call, per), -messages(call));
+        }
+    }
+    count(db, &unused).await?;
+    forget_keys(db, outcomes).await
+}
+
 /// A refusal is no answer to repeat: later the same call may pass.
 async fn forget_keys(db: &mut PgConnection, outcomes: &Outcomes<'_>) -> sqlx::Result<()> {
-    let refused = outcomes
-        .iter()
-        .filter(|(call, outcome)| call.repeat.is_some() && matches!(outcome, Some(Outcome::OverQuota { .. })));
+    let refused = outcomes.iter().filter(|(call, outcome)| {
+        call.repeat.is_some() && matches!(outcome, Some(Outcome::OverQuota { .. } | Outcome::Duplicates(_)))
+    });
     let (tenants, batches): (Vec<i64>, Vec<Uuid>) = refused.map(|(call, _)| (call.tenant.0, call.batch.0)).unzip();
     sqlx::query!("delete from idempotency where tenant_id = any($1) and batch_id = any($2)", &tenants, &batches)
         .execute(db)

@@ -39,6 +39,8 @@ pub struct Enforcement {
     pub messages_per_hour: Option<i32>,
     /// Messages of one day, at most.
     pub messages_per_day: Option<i32>,
+    /// Within so many seconds the same text to the same number is a duplicate; `None`: it never is.
+    pub duplicate_seconds: Option<i32>,
     /// Days that the log is kept (D2); 0: nothing is logged (D4).
     pub log_days: i32,
     /// Characters of the text that are logged (D1).
@@ -236,8 +238,8 @@ async fn write_enforcement(
         "insert into enforcement as e (tenant_id, generation, may_accept, may_send, code, reason, sender_ids, default_region,
                 max_parts, recipients_per_call, messages_per_day, log_days, log_characters, validity_seconds, crash_policy,
                 receipts_by_webhook_from, sender_countries, allowed_prefixes, window_days, window_from, window_until,
-                messages_per_hour)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+                messages_per_hour, duplicate_seconds)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
          on conflict (tenant_id) do update set generation = excluded.generation, may_accept = excluded.may_accept,
                 may_send = excluded.may_send, code = excluded.code, reason = excluded.reason,
                 sender_ids = excluded.sender_ids, default_region = excluded.default_region, max_parts = excluded.max_parts,
@@ -247,7 +249,8 @@ async fn write_enforcement(
                 receipts_by_webhook_from = excluded.receipts_by_webhook_from,
                 sender_countries = excluded.sender_countries, allowed_prefixes = excluded.allowed_prefixes,
                 window_days = excluded.window_days, window_from = excluded.window_from,
-                window_until = excluded.window_until, messages_per_hour = excluded.messages_per_hour
+                window_until = excluded.window_until, messages_per_hour = excluded.messages_per_hour,
+                duplicate_seconds = excluded.duplicate_seconds
          where e is distinct from excluded",
         tenant,
         row.generation,
@@ -271,6 +274,7 @@ async fn write_enforcement(
         row.window.as_ref().map(|window| window.from),
         row.window.as_ref().map(|window| window.until),
         row.messages_per_hour,
+        row.duplicate_seconds,
     )
     .execute(&mut **transaction)
     .await

@@ -32,6 +32,7 @@ create table enforcement (
     recipients_per_call integer not null,
     messages_per_hour   integer,                         -- null: no limit
     messages_per_day    integer,
+    duplicate_seconds   integer check (duplicate_seconds > 0),   -- within which the same text to the same number is a duplicate; null: never
     log_days            integer not null,                -- D2
     log_characters      smallint not null check (log_characters between 0 and 160),   -- D1
     validity_seconds    integer not null,                -- at most, and by default

@@ -9,6 +9,7 @@ create table queue (
     day         date not null,                           -- of accept, in Copenhagen: the partition it moves to
     not_before  timestamptz,                             -- sendAt
     expires_at  timestamptz not null,
+    urgent      boolean not null default false,          -- goes before the tenant's others
     parts       smallint not null,
     amount      bigint not null check (amount >= 0),     -- thousandths of an øre, for one part
     queue_key   text not null,                           -- names of the keys that open body and entry
@@ -19,6 +20,9 @@ create table queue (
     reference_hash bytea,                                --   where it gave one. All four are null where nothing is logged (D4)
     primary key (tenant_id, message_id)
 ) with (fillfactor = 100, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 2000);
+
+-- Those that overtake the others, and nothing else: short, however long the queue is.
+create index queue_urgent on queue (tenant_id, message_id) where urgent and not_before is null;
 
 -- Messages of unknown fate should their sender die now: committed before the batch is submitted.
 create table flight (
@@ -95,6 +99,16 @@ create table idempotency (
     primary key (tenant_id, key_hash)
 );
 create index idempotency_age on idempotency using brin (created_at);
+
+-- What tells duplicates, of tenants with a guard against them: the same text to the same number within an interval.
+create table duplicate_guard (
+    tenant_id   bigint not null,
+    hash        bytea not null,                          -- keyed hash of number and text
+    since       timestamptz not null,
+    until       timestamptz not null,
+    primary key (tenant_id, hash)
+);
+create index duplicate_guard_age on duplicate_guard using brin (until);
 
 -- Receipts whose message is not known yet: no number, only the connector's check of it.
 create table parked_receipt (

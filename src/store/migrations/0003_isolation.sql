@@ -75,7 +75,7 @@ grant select on tenant, enforcement, price, route, route_share, inbound_number, 
 grant select, insert, update (revoked_at) on api_key to budstikke_api;
 grant select, insert, delete, update (state) on queue to budstikke_api;
 grant select, insert on message_log to budstikke_api;
-grant select, insert, update, delete on quota, idempotency to budstikke_api;
+grant select, insert, update, delete on quota, idempotency, duplicate_guard to budstikke_api;
 
 -- A sender reads what it needs and writes nothing but by its functions (B10, A5; 0004).
 grant select on enforcement, queue, flight to budstikke_sender;
@@ -585,19 +585,29 @@ create table upstream_report (
     failure     text check (failure in ('connect', 'tls', 'refused', 'lost')),   -- of the last attempt, where some are missing
     status      bigint check (status between 0 and 4294967295),   -- the SMPP status that the upstream refused the bind with
     id_format   text check (id_format in ('same', 'hex_then_decimal', 'decimal_then_hex')),   -- of receipts, as it seems to be
+    circuit     text not null check (circuit in ('closed', 'halfOpen', 'open')),   -- whether the route takes messages,
+    circuit_since timestamptz not null,                                             -- and since when that is so
+    error       text check (error in ('connect', 'tls', 'refused', 'lost', 'throttled', 'fault', 'unanswered')),   -- the last one,
+    error_status bigint check (error_status between 0 and 4294967295),              -- the status that it came with,
+    error_at    timestamptz,                                                        -- and when
+    check ((error is null) = (error_at is null)),
     reported_at timestamptz not null default now(),
     primary key (route_id, pod)
 );
 -- Removes what pods that died have left.
 grant select, delete on upstream_report to budstikke_operator;
 
-create function upstream_tell(pod uuid, binds integer, failure text, status bigint, id_format text) returns void
+create function upstream_tell(pod uuid, binds integer, failure text, status bigint, id_format text, circuit text,
+    circuit_since timestamptz, error text, error_status bigint, error_at timestamptz) returns void
 language sql security definer set search_path = budstikke, pg_temp
 begin atomic
-    insert into upstream_report (route_id, pod, binds, failure, status, id_format) values (current_route(), $1, $2, $3, $4, $5)
+    insert into upstream_report (route_id, pod, binds, failure, status, id_format, circuit, circuit_since, error, error_status,
+        error_at)
+    values (current_route(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     on conflict (route_id, pod) do update
-    set binds = excluded.binds, failure = excluded.failure, status = excluded.status, id_format = excluded.id_format,
-        reported_at = now();
+    set binds = excluded.binds, failure = excluded.failure, status = excluded.status, id_format = excluded.id_format, circuit = excluded.circuit,
+        circuit_since = excluded.circuit_since, error = excluded.error, error_status = excluded.error_status,
+        error_at = excluded.error_at, reported_at = now();
 end;
 
 -- The pod stops, and holds no bind any more.
@@ -609,8 +619,8 @@ end;
 
 -- The operator's housekeeping --------------------------------------------------------------------------------------
 
--- Removes what has done its work: answers to repeated calls after a day, quotas of days gone by, public keys of days gone
--- by. A bounded number of rows at once; returns how many, so that who asks knows whether to ask again.
+-- Removes what has done its work: answers to repeated calls after a day, what told duplicates after its interval, quotas of days
+-- gone by, public keys of days gone by. A bounded number of rows at once; returns how many, so that who asks knows whether to ask again.
 create function purge_working(most integer) returns bigint
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
@@ -621,6 +631,9 @@ begin
     delete from idempotency where ctid = any (array(
         select ctid from idempotency where created_at < now() - interval '24 hours' limit most));
     get diagnostics removed = row_count;
+    delete from duplicate_guard where ctid = any (array(select ctid from duplicate_guard where until < now() limit most));
+    get diagnostics gone = row_count;
+    removed := removed + gone;
     delete from quota where ctid = any (array(select ctid from quota where day < today - 1 limit most));
     get diagnostics gone = row_count;
     removed := removed + gone;
@@ -649,5 +662,6 @@ grant execute on function connector_shares(), connector_numbers(), receipt_owner
     inbound_key(bigint), inbound_store(bigint, uuid, date, timestamptz, text, bytea),
     inbound_store_part(bigint, uuid, date, timestamptz, text, bytea, bigint, smallint, smallint, integer),
     inbound_part_owner(bigint, smallint, integer),
-    upstream_tell(uuid, integer, text, bigint, text), upstream_withdraw(uuid) to budstikke_connector;
+    upstream_tell(uuid, integer, text, bigint, text, text, timestamptz, text, bigint, timestamptz),
+    upstream_withdraw(uuid) to budstikke_connector;
 grant execute on function schema_version() to budstikke_operator, budstikke_api, budstikke_sender, budstikke_connector;

@@ -57,6 +57,25 @@ async fn each_recipient_has_an_outcome_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_call_may_ask_to_go_first() {
+    let service = Service::start().await;
+    for (priority, urgent) in [(json!(null), false), (json!("normal"), false), (json!("high"), true)] {
+        let mut call = json!({"to": "20123456", "text": "Din kode er 4711"});
+        if !priority.is_null() {
+            call["priority"] = priority.clone();
+        }
+        let answer = service.api.post(&service.key, &call).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+        let stored = "select urgent from queue order by message_id desc limit 1";
+        let stored: bool = sqlx::query_scalar(stored).fetch_one(&service.owner()).await.expect("a row");
+        assert_eq!(stored, urgent, "{priority}");
+    }
+    let wrong = json!({"to": "20123456", "text": "Hej", "priority": "urgent"});
+    let refused = service.api.post(&service.key, &wrong).await;
+    assert_eq!((refused.problem(400).as_str(), &refused.body["path"]), ("malformed", &json!("priority")));
+}
+
+#[tokio::test]
 async fn a_dry_run_counts_and_stores_nothing() {
     let service = Service::start().await;
     let body = json!({"to": "20123456", "text": "ж".repeat(71), "dryRun": true});

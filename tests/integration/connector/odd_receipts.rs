@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use budstikke::config::connector::{IdFormat, Settings};
 use budstikke::smpp::CommandStatus;
-use budstikke::store::upstream_reports::{ReceiptIds, Report};
+use budstikke::store::upstream_reports::ReceiptIds;
 use uuid::Uuid;
 
 use super::mouth::Mouth;
 use super::receipts::{becomes, log};
-use super::report::{report, told};
+use super::report::proposed;
 use super::stage::{Stage, id_and_tag, settings};
 use crate::support::postgres::Databases;
 
@@ -100,13 +100,12 @@ async fn another_spelling_that_would_fit_is_proposed_and_nobody_is_guessed() {
     for number in 1001..1006 {
         assert_eq!(mouth.say(0, receipt(number)).await, TAKEN);
     }
-    let proposed = Report { id_format: Some(ReceiptIds::HexThenDecimal), ..report(1, None) };
-    told(&stage, &[proposed]).await;
+    proposed(&stage, Some(ReceiptIds::HexThenDecimal)).await;
     assert_eq!(state(&stage, message).await, SENT, "it is proposed, and not acted on");
     assert_eq!(sender.receipts(), []);
 
     stage.configure(|config| config.settings.id_format = IdFormat::HexThenDecimal);
-    told(&stage, &[report(1, None)]).await;
+    proposed(&stage, None).await;
     let outcomes = submitted(1006, 1007).await;
     let message = log(&stage, tenant, id_and_tag(&outcomes[6])).await;
     sender.session.unbind(Duration::from_secs(1)).await;

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use budstikke::config::connector::{Addressing, Bind, ConnectorConfig, IdFormat, Settings};
 use budstikke::connector::{Connector, Running};
-use budstikke::domain::{RouteId, Secret, SystemClock, TenantId};
+use budstikke::domain::{Circuit, RouteId, Secret, SystemClock, TenantId};
 use budstikke::pki::{self, Authority, Identity, Leaf};
 use budstikke::smpp::client::{self, BindError, Credentials, Target, Tls};
 use budstikke::smpp::session::{BindKind, CloseReason, Event, Options, Outcome, Session};
@@ -211,6 +211,8 @@ impl Stage {
     pub(super) fn metric(&self, begins: &str) -> f64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.metrics).expect("metrics");
+        // Every one has the route's name.
+        let text = text.replace("{route=\"test\"}", "").replace("route=\"test\",", "");
         let line = text.lines().find_map(|line| line.strip_prefix(begins)?.strip_prefix(' ')).unwrap_or("0");
         line.parse().expect("a number")
     }
@@ -247,6 +249,7 @@ pub(super) struct State {
     backlog: Mutex<VecDeque<SubmitSm>>,
     credit: AtomicUsize,
     pub(super) wakes: AtomicUsize,
+    circuits: Mutex<Vec<Circuit>>,
     pub(super) outcomes: Mutex<Vec<Outcome>>,
     pub(super) receipts: Mutex<Vec<Receipt>>,
     /// Refuse receipts with a temporary error.
@@ -271,6 +274,12 @@ impl State {
                 }
                 Some(Flow::Wake) => {
                     self.wakes.fetch_add(1, Ordering::Relaxed);
+                }
+                Some(Flow::Circuit(circuit)) => {
+                    if circuit == Circuit::Open {
+                        self.credit.store(0, Ordering::Relaxed);
+                    }
+                    self.circuits.lock().expect("a lock").push(circuit);
                 }
                 other => panic!("{other:?} is no notice for a sender"),
             },
@@ -348,6 +357,11 @@ impl Sender {
 
     pub(super) fn receipts(&self) -> Vec<Receipt> {
         self.state.receipts.lock().expect("a lock").clone()
+    }
+
+    /// What it heard of the route's circuit, in order.
+    pub(super) fn circuits(&self) -> Vec<Circuit> {
+        self.state.circuits.lock().expect("a lock").clone()
     }
 
     pub(super) fn wakes(&self) -> usize {

@@ -94,6 +94,7 @@ async fn a_routes_columns_tell_of_an_upstream_that_is_away() {
         "status": {
             "observedGeneration": 1,
             "connector": { "ready": 1, "desired": 1, "summary": "0/2" },
+            "circuit": { "state": "halfOpen", "since": "2026-01-01T00:00:00Z" },
             "conditions": [
                 condition("Ready", "True", "Succeeded"),
                 condition("UpstreamReady", "False", "UpstreamUnavailable"),
@@ -103,7 +104,14 @@ async fn a_routes_columns_tell_of_an_upstream_that_is_away() {
     });
     routes.patch_status(name, &params, &Patch::Apply(&status)).await.unwrap();
     let shown = shown(&client, &namespace, "smsroutes").await;
-    let expected = [("Ready", "True"), ("Upstream", "False"), ("Binds", "0/2"), ("Compliant", "True"), ("Status", why)];
+    let expected = [
+        ("Ready", "True"),
+        ("Upstream", "False"),
+        ("Binds", "0/2"),
+        ("Circuit", "halfOpen"),
+        ("Compliant", "True"),
+        ("Status", why),
+    ];
     for (column, value) in expected {
         assert!(shown.contains(&(column.to_owned(), json!(value))), "{column} {value} in {shown:?}");
     }

@@ -1,7 +1,8 @@
 //! What a route's status says of its upstream, and what keeps when its pods or its Secret change.
 use budstikke::crd::smsroute::ReceiptIdFormat;
 use budstikke::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
-use budstikke::store::upstream_reports::{self, Failure, ReceiptIds, Report};
+use budstikke::domain::{Circuit, Clock as _, SystemClock};
+use budstikke::store::upstream_reports::{self, Failure, LastError, ReceiptIds, Report, Trouble};
 use budstikke::store::{self, Dsn};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
@@ -17,6 +18,11 @@ async fn connector(scene: &Scene) -> PgPool {
     let secret: Secret = scene.until("the connector's Secret", || scene.find("connector-main")).await;
     let url = String::from_utf8(secret.data.expect("data")["database-url"].0.clone()).expect("text");
     store::connect(&Dsn::parse(&url).expect("a URL"), 1, "test")
+}
+
+/// What a pod tells whose circuit is closed.
+fn report(binds: u16, failure: Option<Failure>) -> Report {
+    Report { binds, failure, id_format: None, circuit: Circuit::Closed, since: SystemClock.now(), last_error: None }
 }
 
 /// What the printer column shows of binds.
@@ -36,8 +42,7 @@ async fn an_upstream_that_is_away_is_told_beside_ready() {
     scene.route_says("main", "UpstreamReady", "False", "NotReported").await;
     let connector = connector(&scene).await;
     let tell = async |binds, failure| {
-        let report = Report { binds, failure, id_format: None };
-        upstream_reports::tell(&connector, Uuid::from_u128(1), report).await.expect("told");
+        upstream_reports::tell(&connector, Uuid::from_u128(1), report(binds, failure)).await.expect("told");
     };
 
     tell(0, Some(Failure::Refused(14))).await;
@@ -67,6 +72,42 @@ async fn an_upstream_that_is_away_is_told_beside_ready() {
     assert_eq!(binds(&scene).await.as_deref(), Some("0/2"));
     let left: i64 = sqlx::query_scalar("select count(*) from upstream_report").fetch_one(&owner).await.expect("count");
     assert_eq!(left, 0, "what is stale is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circuit_that_opens_is_told_with_the_last_error_and_closes_in_the_status_too() {
+    let scene = Scene::set().await;
+    scene.furnish().await;
+    let _operator = scene.operator("one");
+    scene.pods_come("connector-main").await;
+    scene.route_says("main", "UpstreamReady", "False", "NotReported").await;
+    let connector = connector(&scene).await;
+    let at = SystemClock.now();
+    let tell = async |circuit, last_error| {
+        let report = Report { binds: 2, failure: None, id_format: None, circuit, since: at, last_error };
+        upstream_reports::tell(&connector, Uuid::from_u128(1), report).await.expect("told");
+    };
+    let told = async || {
+        let route: SmsRoute = scene.find("main").await?;
+        serde_json::to_value(route.status?.circuit?).ok()
+    };
+    let second = jiff::Timestamp::from_second(at.as_second()).expect("a time").to_string();
+
+    tell(Circuit::Closed, None).await;
+    scene.route_says("main", "UpstreamReady", "True", "Succeeded").await;
+    assert_eq!(told().await, Some(json!({"state": "closed", "since": second})));
+
+    tell(Circuit::Open, Some(LastError { trouble: Trouble::Throttled, status: Some(0x58), at })).await;
+    let message = scene.route_says("main", "UpstreamReady", "False", "CircuitOpen").await;
+    assert!(message.contains("throttles") && message.contains("0x00000058"), "{message}");
+    let error = json!({"class": "throttled", "code": "0x00000058", "at": second});
+    assert_eq!(told().await, Some(json!({"state": "open", "since": second, "lastError": error})));
+    scene.route_says("main", "Ready", "True", "Succeeded").await;
+
+    let last = LastError { trouble: Trouble::Throttled, status: Some(0x58), at };
+    tell(Circuit::Closed, Some(last)).await;
+    scene.route_says("main", "UpstreamReady", "True", "Succeeded").await;
+    assert_eq!(told().await, Some(json!({"state": "closed", "since": second, "lastError": error})), "it stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,7 +223,7 @@ async fn an_upstream_over_https_has_a_connector_that_is_told_of_it() {
     assert_eq!(deployment().await, Some(before));
 
     scene.pods_come("connector-main").await;
-    let report = Report { binds: 0, failure: Some(Failure::Refused(401)), id_format: None };
+    let report = report(0, Some(Failure::Refused(401)));
     upstream_reports::tell(&connector(&scene).await, Uuid::from_u128(1), report).await.expect("told");
     let message = scene.route_says("main", "UpstreamReady", "False", "UpstreamUnavailable").await;
     assert!(message.contains("HTTP 401: check token in Secret rest"), "{message}");
@@ -235,7 +276,7 @@ async fn the_spelling_of_ids_that_would_fit_stands_in_the_status() {
     let _operator = scene.operator("one");
     scene.pods_come("connector-main").await;
     let connector = connector(&scene).await;
-    let report = Report { binds: 2, failure: None, id_format: Some(ReceiptIds::DecimalThenHex) };
+    let report = Report { id_format: Some(ReceiptIds::DecimalThenHex), ..report(2, None) };
     upstream_reports::tell(&connector, Uuid::from_u128(1), report).await.expect("told");
     let message = scene.route_says("main", "UpstreamReady", "True", "Succeeded").await;
     assert!(message.ends_with("with `receipts.idFormat: decimalToHex`, and do not as it is"), "{message}");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use budstikke::domain::TenantId;
+use budstikke::domain::{Circuit, TenantId};
 use budstikke::pki::{self, Identity};
 use budstikke::smpp::server::{self, BindRequest, Limits, Peer, Service};
 use budstikke::smpp::session::{Event, Incoming, Options, Outcome, Responder, Session};
@@ -115,6 +115,13 @@ impl Connector {
     pub(crate) fn wake(&self) {
         for session in self.state().senders() {
             let _ = session.notify(Flow::Wake);
+        }
+    }
+
+    /// Says to every sender whether the route takes messages.
+    pub(crate) fn circuit(&self, circuit: Circuit) {
+        for session in self.state().senders() {
+            let _ = session.notify(Flow::Circuit(circuit));
         }
     }
 

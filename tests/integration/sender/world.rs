@@ -27,10 +27,12 @@ use crate::support::postgres::Databases;
 
 /// Longer than anything here takes, also on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(180);
-const HOST: &str = "connector.test";
+pub(crate) const HOST: &str = "connector.test";
 
 pub(crate) struct World {
-    _databases: Databases,
+    pub(crate) databases: Databases,
+    /// Whose certificates the sender trusts, and shows.
+    pub(crate) authority: Authority,
     pub(crate) tenant: TenantId,
     pub(crate) routes: Vec<RouteId>,
     /// The stand-ins of the routes, in order.
@@ -104,7 +106,8 @@ impl World {
         Self {
             dsn: databases.sender_login(tenant).await,
             owner: databases.data.pool("budstikke_owner"),
-            _databases: databases,
+            databases,
+            authority,
             tenant,
             routes: ids,
             connectors,
@@ -140,6 +143,13 @@ impl World {
     pub(crate) async fn queue(&self, count: usize, text: &str) -> Vec<MessageId> {
         let hour = jiff::SignedDuration::from_hours(1);
         self.queue_with(count, text, None, SystemClock.now() + hour).await
+    }
+
+    /// Makes them urgent.
+    pub(crate) async fn hurry(&self, ids: &[MessageId]) {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let urgent = "update queue set urgent = true where message_id = any ($1)";
+        sqlx::query(urgent).bind(ids).execute(&self.owner).await.expect("urgent");
     }
 
     pub(crate) async fn queue_with(

@@ -4,6 +4,7 @@ use crate::domain::Encoding;
 
 fn account() -> Account {
     Account {
+        duplicate_seconds: None,
         sender_ids: ["Sølyst", "4520000000"].map(|id| own(id, &[])).to_vec(),
         allowed_prefixes: Vec::new(),
         region: Region::from_code("DK"),

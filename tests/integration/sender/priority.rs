@@ -1,0 +1,63 @@
+//! Urgent messages overtake the tenant's others, and finding them costs no more in a long queue.
+use std::collections::HashMap;
+
+use budstikke::domain::MessageState;
+use rusmpp::values::MessageState as Reported;
+
+use super::connector::Fate;
+use super::world::World;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_urgent_message_overtakes_what_was_read_before_it_came() {
+    let world = World::new(1, 4).await;
+    let connector = &world.connectors[0];
+    // The backlog is read as far as a sender reads ahead, and four of it are under way.
+    connector.script(|_| Fate::Late);
+    world.queue(1_200, "Nyhedsbrev").await;
+    let sender = world.start();
+    world.until("a window", async || (connector.state().written.len() == 4).then_some(())).await;
+    let urgent = world.queue(2, "Din kode er 4711").await;
+    world.hurry(&urgent).await;
+    let scheduled = world.queue_with(
+        1,
+        "Kode",
+        Some(jiff::Timestamp::now()),
+        jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
+    );
+    let scheduled = scheduled.await;
+    world.hurry(&scheduled).await;
+    connector.wake();
+    connector.script(|_| Fate::Taken(Some(Reported::Delivered)));
+    let sent = async || {
+        connector.answer_late();
+        let states = world.states().await;
+        urgent.iter().all(|id| states[id] == MessageState::Delivered).then_some(())
+    };
+    world.until("the urgent ones", sent).await;
+    let written: Vec<_> = connector.state().written.iter().map(|part| part.message).collect();
+    let place =
+        |id: &budstikke::domain::MessageId| written.iter().position(|written| *written == id.0).expect("written");
+    let places: Vec<usize> = urgent.iter().map(place).collect();
+    assert!(places.iter().all(|place| *place < 600), "before most of the backlog: {places:?}");
+    // Those that were under way when it began have no receipt.
+    let all = HashMap::from([(MessageState::Delivered, 1_199), (MessageState::Sent, 4)]);
+    world.until("all", async || (world.tally().await == all).then_some(())).await;
+    let written = connector.state().written.len();
+    assert_eq!(written, 1_203, "each once");
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn urgent_messages_are_found_by_an_index_of_their_own() {
+    let world = World::new(1, 4).await;
+    world.queue(2_000, "Nyhedsbrev").await;
+    let urgent = world.queue(3, "Kode").await;
+    world.hurry(&urgent).await;
+    let plan = "explain (analyze, buffers off, costs off, timing off, summary off)
+        select message_id from queue where tenant_id = $1 and message_id > '00000000-0000-0000-0000-000000000000'
+        and state = 0 and urgent and not_before is null order by message_id limit 500";
+    let lines: Vec<String> =
+        sqlx::query_scalar(plan).bind(world.tenant.0).fetch_all(&world.owner).await.expect("a plan");
+    let plan = lines.join("\n");
+    assert!(plan.contains("queue_urgent") && plan.contains("rows=3"), "{plan}");
+}
