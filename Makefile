@@ -86,6 +86,10 @@ generate: ## Write what is generated: CRDs, OpenAPI, offline queries.
 	dev/sqlx-prepare
 	UPDATE=1 cargo test --locked --features simulate --lib --test integration -- crd:: openapi
 
+.PHONY: faults
+faults: packages ## Break everything 200 times while messages are sent, and count them (10 minutes; SEED=N replays a run).
+	@cargo bench --locked --profile dev --features simulate --bench faults -- $(or $(FAULTS),200) $(SEED)
+
 .PHONY: bench
 bench: ## Beside Kannel; the session alone; message lives, the end of a day, and search (BUDSTIKKE_SEARCH_ROWS=50000000 wants 27 GB).
 	cargo bench --locked --features simulate --bench gateways

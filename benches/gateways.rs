@@ -19,8 +19,10 @@ mod gateways {
     pub(crate) mod kannel;
     pub(crate) mod load;
     pub(crate) mod ours;
-    pub(crate) mod process;
 }
+#[path = "support/shared.rs"]
+#[allow(dead_code)]
+mod support;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -29,10 +31,11 @@ use serde_json::{Value, json};
 
 use crate::gateways::kannel::{Kannel, Receipts};
 use crate::gateways::load::Accepted;
-use crate::gateways::ours::Ours;
-use crate::gateways::process::{Process, busy_seconds};
-use crate::gateways::{centre, load};
+use crate::gateways::{centre, load, ours};
 use crate::postgres::Databases;
+use crate::support::installation::Installation;
+use crate::support::place::local;
+use crate::support::process::busy_seconds;
 
 const MESSAGES: usize = 40_000;
 /// Of the chart's embedded data instance.
@@ -125,21 +128,28 @@ fn write(report: &Value) {
 async fn budstikke(messages: usize) -> Run {
     let mut databases = Databases::bare_with(SETTINGS).await;
     databases.migrate().await.expect("migrate");
-    let centre = Process::centre();
-    let ours = Ours::start(&mut databases, SETTINGS, centre.port).await;
+    let centre = centre::start();
+    let upstream = local(centre.port);
+    let budstikke = Installation::start(&mut databases, SETTINGS, upstream, &ours::ROUTE, |_, address| address).await;
     // Connections, prepared statements and keys.
-    load::run(1000, |_, number| ours.call(number)).await;
-    ours.settled(1000, PATIENCE).await;
+    load::run(1000, |_, number| ours::call(&budstikke, number)).await;
+    ours::settled(&budstikke, 1000, PATIENCE).await;
 
     let (began, cpu) = (Instant::now(), busy_seconds());
-    let accepted = load::run(messages, |_, number| ours.call(number)).await;
-    ours.settled(1000 + messages, PATIENCE).await;
-    Run { accepted, messages, seconds: began.elapsed().as_secs_f64(), cpu: busy_seconds() - cpu, memory: ours.memory() }
+    let accepted = load::run(messages, |_, number| ours::call(&budstikke, number)).await;
+    ours::settled(&budstikke, 1000 + messages, PATIENCE).await;
+    Run {
+        accepted,
+        messages,
+        seconds: began.elapsed().as_secs_f64(),
+        cpu: busy_seconds() - cpu,
+        memory: budstikke.memory(),
+    }
 }
 
 async fn kannel(messages: usize, receipts: Receipts) -> Run {
     let databases = Databases::bare_with(SETTINGS).await;
-    let centre = Process::centre();
+    let centre = centre::start();
     let kannel = Kannel::start(&databases, centre.port, receipts).await;
     load::run(200, |_, number| kannel.call(number)).await;
     kannel.settled(200, PATIENCE).await;

@@ -14,6 +14,7 @@ pub use smsc::{Options, Smsc};
 
 mod behaviour;
 mod control;
+mod garbage;
 mod outbox;
 mod record;
 mod rest;

@@ -1,7 +1,11 @@
 //! A message centre that takes everything, answers at once, and returns a receipt for every message that asks for one. It looks at
 //! nothing that it does not need.
+use std::process::Command;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::process::{Process, free_port};
 
 /// The first argument of the process.
 pub(crate) const WORD: &str = "centre";
@@ -14,6 +18,14 @@ const BINDS: [u32; 3] = [1, 2, 9];
 const RESPONSE: u32 = 0x8000_0000;
 /// Receipts without an answer, at most; the others wait.
 const WINDOW: usize = 500;
+
+/// Starts one in a process of its own.
+pub(crate) fn start() -> Process {
+    let port = free_port();
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args([WORD, &port.to_string()]);
+    Process::spawn("centre", port, command)
+}
 
 pub(crate) async fn serve(port: u16) {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port");

@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::net::TcpStream;
 
 use super::load::recipient;
-use super::process::{Process, free_port};
 use crate::postgres::{Databases, PASSWORD, directory};
+use crate::support::process::{Process, free_port};
 
 const TEXT: &str = "Hej!+Din+tid+hos+Vaerkstedet+er+i+morgen+kl.+9.30.+Ring+70+12+34+56+for+at+flytte+den.";
 
@@ -68,7 +68,8 @@ impl Kannel {
         std::fs::write(&file, configuration).expect("the configuration");
         let start = |role: &'static str, port| {
             let mut command = Command::new(format!("/usr/sbin/{role}"));
-            Process::start(role, port, command.args(["-v", "3", &file]), Path::new(&path("log")))
+            command.args(["-v", "3", &file]);
+            Process::start(role, port, command, Path::new(&path("log")))
         };
         let bearerbox = start("bearerbox", boxes);
         listens(boxes).await;

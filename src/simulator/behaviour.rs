@@ -50,6 +50,10 @@ pub struct Behaviour {
     /// The SMPP status that those are refused with; ESME_RSUBMITFAIL unless written otherwise.
     #[arg(long, default_value_t = 0x45)]
     pub error_status: u32,
+    /// Of a hundred submits, how many meet garbage: by turns PDUs that nobody can read before the answer, or octets that are no
+    /// PDU instead of it. The latter is taken all the same.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub garbage_percent: u8,
     /// Which receipts are sent to those who asked for them.
     #[arg(long, value_enum, default_value_t = Receipts::Delivered)]
     pub receipts: Receipts,
@@ -75,6 +79,7 @@ impl Default for Behaviour {
             throttle_percent: 0,
             error_percent: 0,
             error_status: 0x45,
+            garbage_percent: 0,
             receipts: Receipts::Delivered,
             receipt_delay_ms: 100,
             id_format: IdFormat::Decimal,
@@ -98,6 +103,8 @@ pub struct Change {
     pub error_percent: Option<u8>,
     /// See [`Behaviour::error_status`].
     pub error_status: Option<u32>,
+    /// See [`Behaviour::garbage_percent`].
+    pub garbage_percent: Option<u8>,
     /// See [`Behaviour::receipts`].
     pub receipts: Option<Receipts>,
     /// See [`Behaviour::receipt_delay_ms`].
@@ -128,6 +135,7 @@ impl Behaviour {
         set(&mut self.throttle_percent, change.throttle_percent.map(|percent| percent.min(100)));
         set(&mut self.error_percent, change.error_percent.map(|percent| percent.min(100)));
         set(&mut self.error_status, change.error_status);
+        set(&mut self.garbage_percent, change.garbage_percent.map(|percent| percent.min(100)));
         set(&mut self.receipts, change.receipts);
         set(&mut self.receipt_delay_ms, change.receipt_delay_ms);
         set(&mut self.id_format, change.id_format);

@@ -34,6 +34,8 @@ pub struct Submit {
     pub short_message: String,
     /// Tags of its TLVs.
     pub tlvs: Vec<u16>,
+    /// It is on its way to the recipient, whether that was answered or not.
+    pub taken: bool,
     /// The status of the answer; `None` when there was none.
     pub status: Option<u32>,
     /// The message id of the answer.
@@ -57,6 +59,8 @@ pub struct Stats {
     pub throttled: u64,
     /// Submits that were refused.
     pub refused: u64,
+    /// Submits that met garbage.
+    pub garbled: u64,
     /// Submits that were not answered.
     pub stalled: u64,
     /// Submits that wait for their answers now, on all binds.

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::behaviour::{Behaviour, Change, Receipts};
 use super::control::{self, Inbound};
+use super::garbage::Garbage;
 use super::outbox::{Fate, Outbox, Parcel};
 use super::record::{Record, Stats, Submit, now_ms};
 use super::{Error, StopOnDrop};
@@ -281,6 +282,7 @@ impl Service for Arc<Centre> {
             centre: self,
             system_id: &bound.system_id,
             outbox: &outbox,
+            session: &session,
             answers: VecDeque::new(),
             stalled: Vec::new(),
         };
@@ -412,7 +414,7 @@ impl Centre {
         count
     }
 
-    fn judge(&self, submit: &SubmitSm, system_id: &str, behaviour: &Behaviour) -> (Verdict, u64) {
+    fn judge(&self, submit: &SubmitSm, system_id: &str, behaviour: &Behaviour) -> (Verdict, Garbage, u64) {
         let mut record = self.record();
         let number = record.stats.submitted;
         let busy = record.came(system_id);
@@ -436,8 +438,14 @@ impl Centre {
             }
             Verdict::Accepted(behaviour.id_format.answer(message))
         };
+        let garbage = if strikes(behaviour.garbage_percent) {
+            record.stats.garbled += 1;
+            Garbage::by_turns(record.stats.garbled)
+        } else {
+            Garbage::None
+        };
         let (status, message_id) = match &verdict {
-            _ if behaviour.stall => (None, None),
+            _ if behaviour.stall || garbage == Garbage::Instead => (None, None),
             Verdict::Accepted(id) => (Some(0), Some(id.clone())),
             Verdict::Refused(status) => (Some((*status).into()), None),
         };
@@ -452,10 +460,11 @@ impl Centre {
             registered_delivery: submit.registered_delivery.into(),
             short_message: text(submit).iter().map(|octet| format!("{octet:02x}")).collect(),
             tlvs: submit.tlvs().iter().map(|tlv| tlv.tag().into()).collect(),
+            taken: matches!(verdict, Verdict::Accepted(_)),
             status,
             message_id,
         });
-        (verdict, message)
+        (verdict, garbage, message)
     }
 }
 
@@ -470,6 +479,7 @@ struct Desk<'a> {
     centre: &'a Centre,
     system_id: &'a str,
     outbox: &'a Outbox,
+    session: &'a Session,
     /// Answers that wait out the latency; they leave in the order in which they came.
     answers: VecDeque<(Instant, Responder, Verdict)>,
     /// Submits taken while stalling; answered when that ends.
@@ -513,7 +523,7 @@ impl Desk<'_> {
     }
 
     fn submit(&mut self, submit: &SubmitSm, responder: Responder, behaviour: &Behaviour) {
-        let (verdict, message) = self.centre.judge(submit, self.system_id, behaviour);
+        let (verdict, garbage, message) = self.centre.judge(submit, self.system_id, behaviour);
         let latency = Duration::from_millis(behaviour.latency_ms);
         if matches!(verdict, Verdict::Accepted(_))
             && let Some(receipt) = receipt(submit, message, behaviour)
@@ -523,6 +533,10 @@ impl Desk<'_> {
             if !self.outbox.put(parcel) {
                 self.centre.settled(Fate::Lost);
             }
+        }
+        garbage.send(self.session);
+        if garbage == Garbage::Instead {
+            return;
         }
         if latency.is_zero() && self.answers.is_empty() && !behaviour.stall {
             return answer(responder, verdict);

@@ -154,6 +154,21 @@ async fn throttling_and_errors_strike_as_often_as_told() {
 }
 
 #[tokio::test]
+async fn garbage_comes_beside_an_answer_and_instead_of_one() {
+    let smsc = smsc(Change { garbage_percent: Some(100), ..Change::default() }).await;
+    let (session, _incoming) = bind(&smsc, BindKind::Transceiver).await.expect("a session");
+    assert_eq!(send(&session).await.0, CommandStatus::EsmeRok, "who skips what cannot be read finds the answer");
+    let outcome = session.request(submit()).await;
+    assert!(matches!(outcome, Outcome::WrittenUnanswered(_)), "{outcome:?}");
+    assert!(matches!(session.closed().await, CloseReason::Protocol(_)));
+    assert_eq!(session.counts().unreadable, 2);
+    let taken: Vec<_> = smsc.submits(0).iter().map(|submit| (submit.taken, submit.status)).collect();
+    assert_eq!(taken, [(true, Some(0)), (true, None)]);
+    let stats = smsc.stats();
+    assert_eq!((stats.garbled, stats.accepted), (2, 2));
+}
+
+#[tokio::test]
 async fn more_than_the_rate_is_throttled() {
     let smsc = smsc(Change { rate: Some(5.0), ..Change::default() }).await;
     let (session, _incoming) = bind(&smsc, BindKind::Transceiver).await.expect("a session");
@@ -336,6 +351,7 @@ fn memory_is_bounded() {
             registered_delivery: 0,
             short_message: String::new(),
             tlvs: Vec::new(),
+            taken: true,
             status: None,
             message_id: None,
         });

@@ -262,7 +262,16 @@ impl Database {
         }
     }
 
-    /// Starts it again after [`Database::kill`].
+    /// Ends each of the server's processes with SIGKILL: it can do nothing about it. Only on instances of one's own.
+    #[allow(dead_code, reason = "the fault harness alone is so rude")]
+    pub(crate) fn crash(&mut self) {
+        match &mut self.server {
+            ServerRef::Own(server) => server.crash(),
+            _ => panic!("others use this instance too"),
+        }
+    }
+
+    /// Starts it again after [`Database::kill`] or [`Database::crash`].
     pub(crate) async fn revive(&mut self) {
         let ServerRef::Own(server) = &mut self.server else { panic!("other tests use this instance too") };
         server.launch();
@@ -440,6 +449,25 @@ impl Server {
             .stdout(Stdio::null())
             .status();
         assert!(stop.expect("run pg_ctl").success(), "stop the server");
+        self.release();
+    }
+
+    fn crash(&mut self) {
+        let data = self.directory.join("data");
+        // Until none is left: one may have been starting when the others were killed.
+        loop {
+            let processes = working_in(&data);
+            if processes.is_empty() {
+                break;
+            }
+            let killed = Command::new("kill").arg("-9").args(processes).stderr(Stdio::null()).status();
+            killed.expect("run kill");
+        }
+        self.release();
+    }
+
+    /// Ends the keeper of a server that has ended.
+    fn release(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
             keeper.stdin.take().expect("a pipe").write_all(b"keep\n").expect("keep the directory");
             keeper.wait().expect("the keeper ends");
@@ -519,6 +547,14 @@ impl Drop for Server {
             let _ = keeper.wait();
         }
     }
+}
+
+/// The processes that work in a directory: those of a server do in its own.
+fn working_in(directory: &Path) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("of Linux").flatten();
+    let works =
+        |process: &std::fs::DirEntry| std::fs::read_link(process.path().join("cwd")).is_ok_and(|at| at == directory);
+    processes.filter(works).map(|process| process.file_name().to_string_lossy().into_owned()).collect()
 }
 
 pub(crate) fn is_root() -> bool {

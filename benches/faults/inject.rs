@@ -1,0 +1,256 @@
+//! Does what goes wrong and undoes it, and keeps a journal of it.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use budstikke::simulator::{Change, Smsc};
+use sqlx::PgPool;
+use tokio::time::{Instant, sleep_until};
+
+use super::plan::{Fault, Planned, Victim};
+use super::proxy::Proxy;
+use super::{ROUTE, now_ms};
+use crate::postgres::{Database, Databases};
+use crate::support::installation::{Installation, Link};
+
+/// Longer than any upstream's answer may take.
+const LATE: Duration = Duration::from_secs(3);
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) fault: Fault,
+    /// Unix milliseconds.
+    pub(crate) from_ms: i64,
+    pub(crate) to_ms: i64,
+    /// Parts that may have been sent twice for it, at most.
+    pub(crate) doubles: u64,
+}
+
+pub(crate) struct Injector {
+    databases: Databases,
+    installation: Installation,
+    smsc: Arc<Smsc>,
+    proxies: BTreeMap<Link, Proxy>,
+    superuser: PgPool,
+    pub(crate) journal: Vec<Event>,
+    /// Those that hold, with their end and what must be known then.
+    holding: Vec<Holding>,
+    /// Parts in flights when that could last be asked.
+    in_flight: u64,
+}
+
+struct Holding {
+    fault: Fault,
+    until: Instant,
+    entry: usize,
+    garbled: u64,
+}
+
+impl Injector {
+    pub(crate) fn new(
+        databases: Databases,
+        installation: Installation,
+        smsc: Arc<Smsc>,
+        proxies: BTreeMap<Link, Proxy>,
+    ) -> Self {
+        let superuser = databases.data.pool("postgres");
+        Self {
+            databases,
+            installation,
+            smsc,
+            proxies,
+            superuser,
+            journal: Vec::new(),
+            holding: Vec::new(),
+            in_flight: 0,
+        }
+    }
+
+    /// Lets all of it go wrong, and mends all of it.
+    pub(crate) async fn run(&mut self, plan: &[Planned]) {
+        let began = Instant::now();
+        for (number, planned) in (1..).zip(plan) {
+            self.mend_until(began + planned.at).await;
+            let subject = planned.fault.subject();
+            let same = |holding: &&Holding| holding.fault.subject() == subject;
+            while let Some(until) = self.holding.iter().find(same).map(|holding| holding.until) {
+                self.mend_until(until).await;
+            }
+            println!(
+                "[{number:>3}/{} {:>6.1} s] {}{}",
+                plan.len(),
+                began.elapsed().as_secs_f64(),
+                planned.fault,
+                if planned.lasts.is_zero() {
+                    String::new()
+                } else {
+                    format!(", for {:.1} s", planned.lasts.as_secs_f64())
+                }
+            );
+            self.begin(planned.fault, planned.lasts).await;
+        }
+        self.end_all().await;
+    }
+
+    /// Ends what holds, each in its time.
+    pub(crate) async fn end_all(&mut self) {
+        while let Some(last) = self.holding.iter().map(|holding| holding.until).max() {
+            self.mend_until(last).await;
+        }
+    }
+
+    /// Ends what ends until then, each in its time.
+    async fn mend_until(&mut self, then: Instant) {
+        loop {
+            let first = self.holding.iter().enumerate().min_by_key(|(_, holding)| holding.until);
+            let Some((place, until)) =
+                first.map(|(place, holding)| (place, holding.until)).filter(|(_, until)| *until <= then)
+            else {
+                return sleep_until(then).await;
+            };
+            sleep_until(until).await;
+            let holding = self.holding.remove(place);
+            self.end(&holding).await;
+        }
+    }
+
+    /// Lets one thing go wrong.
+    pub(crate) async fn begin(&mut self, fault: Fault, lasts: Duration) {
+        let from_ms = now_ms();
+        // Asked before the one who could answer is gone.
+        if fault == Fault::Kill(Victim::Data) {
+            self.count_in_flight().await;
+        }
+        let garbled = self.smsc.stats().garbled;
+        self.inflict(fault);
+        let mut doubles = 0;
+        if fault.leaves_doubt() {
+            self.count_in_flight().await;
+            doubles = self.in_flight + windows(fault, lasts);
+        }
+        self.journal.push(Event { fault, from_ms, to_ms: from_ms, doubles });
+        if !matches!(fault, Fault::Cut(_) | Fault::Lose(_) | Fault::Drop) {
+            let entry = self.journal.len() - 1;
+            self.holding.push(Holding { fault, until: Instant::now() + lasts, entry, garbled });
+        }
+    }
+
+    fn inflict(&mut self, fault: Fault) {
+        let behave = |change: Change| self.smsc.behave(&change);
+        match fault {
+            Fault::Kill(victim) => match self.victim(victim) {
+                Target::Role(role) => self.installation.process(role).kill(),
+                Target::Instance(instance) => instance.crash(),
+            },
+            Fault::Cut(link) => self.proxies[&link].cut(),
+            Fault::Lose(link) => self.proxies[&link].lose(),
+            Fault::Delay(link, delay) => self.proxies[&link].delay(delay),
+            Fault::Freeze(link) => self.proxies[&link].freeze(true),
+            Fault::Throttle(percent) => behave(Change { throttle_percent: Some(percent), ..Change::default() }),
+            Fault::Stall => behave(Change { stall: Some(true), ..Change::default() }),
+            Fault::Late => {
+                let latency = u64::try_from(LATE.as_millis()).ok();
+                behave(Change { latency_ms: latency, ..Change::default() });
+            }
+            Fault::Garbage(percent) => behave(Change { garbage_percent: Some(percent), ..Change::default() }),
+            Fault::Drop => behave(Change { drop_connections: true, ..Change::default() }),
+            Fault::Latch => behave(Change { latch: Some(true), drop_connections: true, ..Change::default() }),
+        }
+    }
+
+    async fn end(&mut self, holding: &Holding) {
+        let behave = |change: Change| self.smsc.behave(&change);
+        match holding.fault {
+            Fault::Kill(victim) => {
+                self.bring_back(victim).await;
+            }
+            Fault::Delay(link, _) => self.proxies[&link].delay(Duration::ZERO),
+            Fault::Freeze(link) => self.proxies[&link].freeze(false),
+            Fault::Throttle(_) => behave(Change { throttle_percent: Some(0), ..Change::default() }),
+            Fault::Stall => behave(Change { stall: Some(false), ..Change::default() }),
+            Fault::Late => behave(Change { latency_ms: Some(0), ..Change::default() }),
+            Fault::Garbage(_) => behave(Change { garbage_percent: Some(0), ..Change::default() }),
+            Fault::Latch => behave(Change { latch: Some(false), ..Change::default() }),
+            Fault::Cut(_) | Fault::Lose(_) | Fault::Drop => {}
+        }
+        let garbled = self.smsc.stats().garbled - holding.garbled;
+        let event = &mut self.journal[holding.entry];
+        event.to_ms = now_ms();
+        if matches!(holding.fault, Fault::Garbage(_)) {
+            // Every second time a bind ends with all that was on it.
+            event.doubles += garbled.div_ceil(2) * u64::from(ROUTE.window);
+        }
+    }
+
+    /// Starts one who was killed again.
+    async fn bring_back(&mut self, victim: Victim) {
+        match self.victim(victim) {
+            Target::Role(role) => self.installation.process(role).launch(),
+            Target::Instance(instance) => instance.revive().await,
+        }
+    }
+
+    fn victim(&mut self, victim: Victim) -> Target<'_> {
+        match victim {
+            Victim::Api => Target::Role("api"),
+            Victim::Sender => Target::Role("sender"),
+            Victim::Connector => Target::Role("connector"),
+            Victim::Data => Target::Instance(&mut self.databases.data),
+            Victim::Keyring => Target::Instance(&mut self.databases.keyring),
+        }
+    }
+
+    /// Counts the parts of the messages of unknown fate; while PostgreSQL is away their number does not grow.
+    async fn count_in_flight(&mut self) {
+        if self.holding.iter().any(|holding| holding.fault == Fault::Kill(Victim::Data)) {
+            return;
+        }
+        let count = sqlx::query_scalar::<_, i64>(
+            "select coalesce(sum(q.parts), 0)::bigint from flight f
+             join queue q on q.tenant_id = f.tenant_id and q.message_id = any (f.message_ids)",
+        );
+        if let Ok(count) = count.fetch_one(&self.superuser).await {
+            self.in_flight = count.unsigned_abs();
+        }
+    }
+
+    /// Those who have ended by themselves, with the end of what they said.
+    pub(crate) fn fallen(&mut self) -> Vec<String> {
+        let roles = ["api", "sender", "connector"];
+        let fallen: Vec<_> = roles.into_iter().filter(|role| !self.installation.process(role).runs()).collect();
+        fallen.into_iter().map(|role| format!("{role}: {}", tail(&self.installation.log(role)))).collect()
+    }
+
+    pub(crate) fn superuser(&self) -> &PgPool {
+        &self.superuser
+    }
+
+    pub(crate) fn smsc(&self) -> &Smsc {
+        &self.smsc
+    }
+}
+
+enum Target<'a> {
+    Role(&'static str),
+    Instance(&'a mut Database),
+}
+
+/// Parts that can be written and not answered while an upstream keeps silent: a window of each bind, and another one each time
+/// that an answer is waited for no longer.
+fn windows(fault: Fault, lasts: Duration) -> u64 {
+    let window = u64::from(ROUTE.binds) * u64::from(ROUTE.window);
+    match fault {
+        Fault::Stall | Fault::Late | Fault::Freeze(Link::ConnectorToUpstream) => {
+            let times = lasts.as_millis().div_ceil(ROUTE.response.as_millis()) + 1;
+            window * u64::try_from(times).expect("few")
+        }
+        Fault::Delay(Link::ConnectorToUpstream, _) => window,
+        _ => 0,
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join("\n")
+}

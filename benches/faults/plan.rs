@@ -1,0 +1,165 @@
+//! What goes wrong, when, and for how long: decided by a seed before anything runs.
+use std::fmt;
+use std::time::Duration;
+
+use super::chance::Chance;
+use crate::support::installation::Link;
+
+/// Who can be killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Victim {
+    Api,
+    Sender,
+    Connector,
+    Data,
+    Keyring,
+}
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// SIGKILL; it is started again in the end.
+    Kill(Victim),
+    /// All connections of a link break at once.
+    Cut(Link),
+    /// What goes over a link takes longer, each way.
+    Delay(Link, Duration),
+    /// Nothing goes over a link.
+    Freeze(Link),
+    /// The connections of a link die, and nobody is told.
+    Lose(Link),
+    /// The message centre throttles so many of a hundred.
+    Throttle(u8),
+    /// It takes submits and answers when that ends.
+    Stall,
+    /// It answers when nobody waits any more.
+    Late,
+    /// It says what nobody can read, at so many submits of a hundred.
+    Garbage(u8),
+    /// It closes all binds.
+    Drop,
+    /// It closes all binds and takes none.
+    Latch,
+}
+
+/// A fault with its time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Planned {
+    /// From the beginning of the run.
+    pub(crate) at: Duration,
+    pub(crate) fault: Fault,
+    /// Until it ends; zero where it has no duration.
+    pub(crate) lasts: Duration,
+}
+
+const LINKS: &[Link] = &[
+    Link::ApiToData,
+    Link::ApiToKeyring,
+    Link::SenderToData,
+    Link::ConnectorToData,
+    Link::SenderToConnector,
+    Link::ConnectorToUpstream,
+];
+/// What an upstream or a connector does not say for too long, enquire_link finds out.
+const TO_DATABASES: &[Link] = &[Link::ApiToData, Link::ApiToKeyring, Link::SenderToData, Link::ConnectorToData];
+const VICTIMS: &[Victim] = &[Victim::Api, Victim::Sender, Victim::Connector, Victim::Data, Victim::Keyring];
+
+/// So many faults, one every `every` on the average; several may hold at once.
+pub(crate) fn plan(seed: u64, faults: usize, every: Duration) -> Vec<Planned> {
+    let mut chance = Chance::new(seed);
+    let every = u64::try_from(every.as_millis()).expect("short");
+    let mut at = Duration::ZERO;
+    (0..faults)
+        .map(|_| {
+            at += Duration::from_millis(chance.between(every / 4, every * 7 / 4));
+            let (fault, lasts) = fault(&mut chance);
+            Planned { at, fault, lasts: Duration::from_millis(lasts) }
+        })
+        .collect()
+}
+
+fn fault(chance: &mut Chance) -> (Fault, u64) {
+    match chance.between(0, 99) {
+        0..36 => (Fault::Kill(chance.one_of(VICTIMS)), chance.between(0, 1500)),
+        36..47 => (Fault::Cut(chance.one_of(LINKS)), 0),
+        47..50 => (Fault::Lose(chance.one_of(TO_DATABASES)), 0),
+        50..60 => {
+            let delay = Duration::from_millis(chance.between(20, 300));
+            (Fault::Delay(chance.one_of(LINKS), delay), chance.between(1000, 4000))
+        }
+        60..68 => (Fault::Freeze(chance.one_of(LINKS)), chance.between(500, 4000)),
+        68..74 => (Fault::Throttle(chance.one_of(&[20, 50, 100])), chance.between(1000, 4000)),
+        74..80 => (Fault::Stall, chance.between(500, 5000)),
+        80..85 => (Fault::Late, chance.between(1000, 4000)),
+        85..92 => (Fault::Garbage(chance.one_of(&[5, 20, 50])), chance.between(500, 3000)),
+        92..96 => (Fault::Drop, 0),
+        _ => (Fault::Latch, chance.between(500, 3000)),
+    }
+}
+
+impl Fault {
+    /// What it is about: two of the same do not hold at once.
+    pub(crate) fn subject(self) -> String {
+        match self {
+            Self::Kill(victim) => format!("{victim:?}"),
+            Self::Cut(link) | Self::Delay(link, _) | Self::Freeze(link) | Self::Lose(link) => format!("{link:?}"),
+            Self::Throttle(_) | Self::Stall | Self::Late | Self::Garbage(_) | Self::Drop | Self::Latch => {
+                self.to_string()
+            }
+        }
+    }
+
+    /// Whether it can leave submits whose fate their sender does not know. Nothing else explains a duplicate.
+    pub(crate) fn leaves_doubt(self) -> bool {
+        match self {
+            Self::Kill(victim) => matches!(victim, Victim::Sender | Victim::Connector),
+            Self::Cut(link) | Self::Delay(link, _) | Self::Freeze(link) | Self::Lose(link) => {
+                matches!(link, Link::SenderToConnector | Link::ConnectorToUpstream)
+            }
+            Self::Stall | Self::Late | Self::Garbage(_) | Self::Drop | Self::Latch => true,
+            Self::Throttle(_) => false,
+        }
+    }
+}
+
+/// Without its figures, so that those of a kind can be counted.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(victim) => write!(f, "kill -9 {victim}"),
+            Self::Cut(link) => write!(f, "cut {}", name(*link)),
+            Self::Delay(link, _) => write!(f, "delay {}", name(*link)),
+            Self::Freeze(link) => write!(f, "freeze {}", name(*link)),
+            Self::Lose(link) => write!(f, "lose {}", name(*link)),
+            Self::Throttle(_) => f.write_str("SMSC throttles"),
+            Self::Stall => f.write_str("SMSC stalls"),
+            Self::Late => f.write_str("SMSC answers too late"),
+            Self::Garbage(_) => f.write_str("SMSC says garbage"),
+            Self::Drop => f.write_str("SMSC drops its binds"),
+            Self::Latch => f.write_str("SMSC refuses binds"),
+        }
+    }
+}
+
+impl fmt::Display for Victim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Api => "API",
+            Self::Sender => "sender",
+            Self::Connector => "connector",
+            Self::Data => "PostgreSQL (data)",
+            Self::Keyring => "PostgreSQL (keyring)",
+        })
+    }
+}
+
+fn name(link: Link) -> &'static str {
+    match link {
+        Link::ApiToData => "API – data",
+        Link::ApiToKeyring => "API – keyring",
+        Link::SenderToData => "sender – data",
+        Link::ConnectorToData => "connector – data",
+        Link::SenderToConnector => "sender – connector",
+        Link::ConnectorToUpstream => "connector – SMSC",
+    }
+}

@@ -1,0 +1,4 @@
+//! What several benches stand on: an installation whose roles are processes of this machine.
+pub(crate) mod installation;
+pub(crate) mod place;
+pub(crate) mod process;
