@@ -29,7 +29,7 @@ use self::cache::Cache;
 use self::kek::{Owner, Wrapped};
 use self::seal::{AccountKey, KEY_BYTES, KeyBytes, LogKey, MailKey, PrivateKey, QueueKey, RepeatKey, WrappingKey};
 use crate::domain::{Hour, RouteId, TenantId};
-use crate::store::{self, Dsn};
+use crate::store::{self, Dsn, asking};
 
 pub use self::destruction::{Destroyed, Outlived, WalWindow};
 pub use self::hours::HOURS_AHEAD;
@@ -300,7 +300,7 @@ impl Keyring {
 
     /// Whether keys can be looked up now: the instance answers, and its schema is there.
     pub async fn answers(&self) -> bool {
-        sql::answers(&self.pool).await.is_ok()
+        sql::answers(asking(&self.pool)).await.is_ok()
     }
 
     /// The key that repeated calls are recognised with.
@@ -312,7 +312,7 @@ impl Keyring {
             return Ok(key);
         }
         let class = Class::Repeat;
-        let stored = sql::lasting_of(&self.pool, tenant, class).await.map_err(Error::LookUp)?;
+        let stored = sql::lasting_of(asking(&self.pool), tenant, class).await.map_err(Error::LookUp)?;
         let (name, bytes) = self.unwrap(tenant, class, stored).await?;
         let key = RepeatKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?;
         Ok(self.repeat.put(tenant, Arc::new(key)))
@@ -327,7 +327,7 @@ impl Keyring {
             return Ok(key);
         }
         let class = Class::Account;
-        let stored = sql::lasting_of(&self.pool, tenant, class).await.map_err(Error::LookUp)?;
+        let stored = sql::lasting_of(asking(&self.pool), tenant, class).await.map_err(Error::LookUp)?;
         let (name, bytes) = self.unwrap_safe(tenant, class, stored).await?;
         let key = AccountKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?;
         Ok(self.account.put(tenant, Arc::new(key)))
@@ -343,7 +343,7 @@ impl Keyring {
             return Ok(key);
         }
         let class = Class::Queue;
-        let stored = sql::of_day(&self.pool, tenant, class, day).await.map_err(Error::LookUp)?;
+        let stored = sql::of_day(asking(&self.pool), tenant, class, day).await.map_err(Error::LookUp)?;
         let (name, bytes) = self.unwrap_safe(tenant, class, stored).await?;
         let key = QueueKey::new(tenant, &name, bytes).map_err(|_| Error::Unwrap { tenant, class })?;
         Ok(self.queue_by_day.put((tenant, day), Arc::new(key)))
@@ -356,7 +356,7 @@ impl Keyring {
     pub async fn queue_keys(&self, tenant: TenantId, today: Date) -> Result<Vec<QueueKey>, Error> {
         let class = Class::Queue;
         let mut keys = Vec::new();
-        for stored in sql::living(&self.pool, tenant, class, today).await.map_err(Error::LookUp)? {
+        for stored in sql::living(asking(&self.pool), tenant, class, today).await.map_err(Error::LookUp)? {
             let (name, bytes) = self.unwrap(tenant, class, Some(stored)).await?;
             keys.push(QueueKey::new(tenant, &name, bytes).map_err(|_| Error::Unwrap { tenant, class })?);
         }
@@ -373,7 +373,7 @@ impl Keyring {
             return Ok(key);
         }
         let class = Class::Log;
-        let stored = sql::of_day(&self.pool, tenant, class, day).await.map_err(Error::LookUp)?;
+        let stored = sql::of_day(asking(&self.pool), tenant, class, day).await.map_err(Error::LookUp)?;
         let (name, bytes) = self.unwrap_safe(tenant, class, stored).await?;
         let key = LogKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?;
         Ok(self.log_by_day.put((tenant, day), Arc::new(key)))
@@ -390,7 +390,7 @@ impl Keyring {
         }
         let class = Class::Log;
         let mut keys = Vec::new();
-        for (day, stored) in sql::before(&self.pool, tenant, class, until).await.map_err(Error::LookUp)? {
+        for (day, stored) in sql::before(asking(&self.pool), tenant, class, until).await.map_err(Error::LookUp)? {
             let (name, bytes) = self.unwrap(tenant, class, Some(stored)).await?;
             keys.push((day, LogKey::new(tenant, &name, &bytes).map_err(|_| Error::Unwrap { tenant, class })?));
         }
@@ -440,7 +440,7 @@ impl Keyring {
         }
         let stored = match class {
             Class::Mail => hours::named(&self.pool, tenant, name).await,
-            _ => sql::named(&self.pool, tenant, class, name).await,
+            _ => sql::named(asking(&self.pool), tenant, class, name).await,
         };
         let stored = stored.map_err(Error::LookUp)?;
         let (name, bytes) = self.unwrap(tenant, class, stored).await?;

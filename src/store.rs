@@ -2,6 +2,7 @@
 //! decided there (`migrations/0003_isolation.sql`), not here.
 pub mod accept;
 pub mod accounts;
+mod asking;
 pub mod backups;
 pub mod claim;
 pub mod copy;
@@ -34,6 +35,7 @@ pub mod webhooks;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use asking::asking;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use zeroize::Zeroizing;
@@ -161,6 +163,6 @@ pub(crate) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
 /// # Errors
 /// When the database does not answer, or has no schema yet.
 pub async fn schema_is_recent(pool: &PgPool) -> Result<bool, sqlx::Error> {
-    let version: Option<i64> = sqlx::query_scalar("select schema_version()").fetch_one(pool).await?;
+    let version: Option<i64> = sqlx::query_scalar("select schema_version()").fetch_one(asking(pool)).await?;
     Ok(version >= migrate::newest())
 }

@@ -6,6 +6,7 @@ use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::domain::{MessageId, RouteId, TenantId};
+use crate::store::asking::asking;
 
 /// The code of what a login may not do.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -87,7 +88,7 @@ pub struct Launched {
 /// # Errors
 /// When the database says no.
 pub async fn begin(pool: &PgPool, stands_by: bool) -> Result<Option<i64>, Error> {
-    let begun = sqlx::query_scalar!("select sender_begin($1)", stands_by).fetch_one(pool).await;
+    let begun = sqlx::query_scalar!("select sender_begin($1)", stands_by).fetch_one(asking(pool)).await;
     begun.map_err(|error| match error.as_database_error().and_then(|error| error.code()).as_deref() {
         Some(INSUFFICIENT_PRIVILEGE) => Error::NoTenant,
         _ => Error::Begin(error),
@@ -99,7 +100,7 @@ pub async fn begin(pool: &PgPool, stands_by: bool) -> Result<Option<i64>, Error>
 /// # Errors
 /// When the database says no.
 pub async fn alive(pool: &PgPool, epoch: i64, seconds: i32) -> Result<(), Error> {
-    sqlx::query!("select sender_alive($1, $2)", epoch, seconds).execute(pool).await.map_err(Error::Begin)?;
+    sqlx::query!("select sender_alive($1, $2)", epoch, seconds).execute(asking(pool)).await.map_err(Error::Begin)?;
     Ok(())
 }
 
@@ -133,7 +134,7 @@ pub async fn adopt(pool: &PgPool, epoch: i64, hold: bool, attempts: i16) -> Resu
         hold,
         attempts
     )
-    .fetch_all(pool)
+    .fetch_all(asking(pool))
     .await
     .map_err(Error::Adopt)?;
     let (mut adopted, mut held) = (Vec::new(), 0);
@@ -227,7 +228,7 @@ pub async fn read(
         now.to_sqlx() as Timestamp,
         most
     )
-    .fetch_all(pool)
+    .fetch_all(asking(pool))
     .await
     .map_err(Error::Read)?;
     Ok(rows.into_iter().map(Queued::from).collect())
@@ -246,7 +247,7 @@ pub async fn read_these(pool: &PgPool, tenant: TenantId, ids: &[Uuid]) -> Result
         tenant.0,
         ids
     )
-    .fetch_all(pool)
+    .fetch_all(asking(pool))
     .await
     .map_err(Error::Read)?;
     Ok(rows.into_iter().map(Queued::from).collect())
@@ -262,7 +263,7 @@ pub async fn next_due(pool: &PgPool, tenant: TenantId, now: jiff::Timestamp) -> 
         tenant.0,
         now.to_sqlx() as Timestamp
     )
-    .fetch_one(pool)
+    .fetch_one(asking(pool))
     .await
     .map_err(Error::Read)?;
     Ok(due.map(Timestamp::to_jiff))
@@ -308,7 +309,7 @@ pub async fn launch(
         route.0,
         wanted
     )
-    .fetch_one(pool)
+    .fetch_one(asking(pool))
     .await
     .map_err(Error::Launch)?;
     Ok(Launched { gate: Gate { newest: row.newest, may_send: row.may_send, hold: row.hold }, ids: ids(row.ids) })

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use sqlx::PgPool;
 
 use crate::domain::{ApiKey, MilliOre, Msisdn, PriceList, Region, Scope, SenderId, TenantId};
+use crate::store::asking::asking;
 
 /// The question failed; the database is away.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +102,7 @@ pub async fn find(pool: &PgPool, key: &ApiKey, now: Timestamp) -> Result<Option<
          where k.prefix = $1 and k.revoked_at is null"#,
         key.prefix()
     )
-    .fetch_optional(pool)
+    .fetch_optional(asking(pool))
     .await
     .map_err(Error)?
     else {

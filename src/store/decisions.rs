@@ -4,6 +4,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::domain::{BatchId, MessageId, TenantId};
+use crate::store::asking::asking;
 
 /// The decision was not carried out; the database is away.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,6 @@ pub async fn decide(
         lowest,
         below
     );
-    let done = done.fetch_one(pool).await.map_err(Error)?;
+    let done = done.fetch_one(asking(pool)).await.map_err(Error)?;
     Ok(done.into_iter().map(MessageId).collect())
 }

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::domain::{BatchId, MessageId, MessageState, MilliOre, TenantId, copenhagen_day};
+use crate::store::asking::asking;
 
 /// Days that a look-up reaches back at most: three months (D2).
 const REACH: i32 = 93;
@@ -179,7 +180,7 @@ pub async fn list(pool: &PgPool, tenant: TenantId, filter: Filter, limit: i64) -
         filter.batch.map(|batch| batch.0),
         limit,
     )
-    .fetch_all(pool)
+    .fetch_all(asking(pool))
     .await
     .map_err(Error::Messages)?;
     Ok(rows.into_iter().map(Record::from).collect())
@@ -231,7 +232,7 @@ pub async fn search(
         limit,
         by == By::Reference,
     )
-    .fetch_all(pool)
+    .fetch_all(asking(pool))
     .await
     .map_err(Error::Messages)?;
     Ok(rows.into_iter().map(Record::from).collect())
@@ -287,7 +288,7 @@ pub async fn count(pool: &PgPool, tenant: TenantId, batch: BatchId) -> Result<Ve
         last.to_sqlx() as jiff_sqlx::Date,
         batch.0,
     )
-    .fetch_all(pool)
+    .fetch_all(asking(pool))
     .await
     .map_err(Error::Messages)?;
     Ok(rows

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::domain::TenantId;
+use crate::store::asking::asking;
 
 /// A question to the database failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +38,7 @@ pub struct InboundKey {
 /// When the database does not answer.
 pub async fn key(pool: &PgPool, tenant: TenantId) -> Result<Option<InboundKey>, Error> {
     let query = sqlx::query!(r#"select key_name as "key_name!", key as "key!" from inbound_key($1)"#, tenant.0);
-    let row = query.fetch_optional(pool).await.map_err(Error::ReadKey)?;
+    let row = query.fetch_optional(asking(pool)).await.map_err(Error::ReadKey)?;
     Ok(row.map(|row| InboundKey { name: row.key_name, key: row.key }))
 }
 
@@ -72,7 +73,7 @@ pub async fn store(pool: &PgPool, inbound: &SealedInbound) -> Result<(), Error> 
         inbound.key_name,
         inbound.sealed,
     )
-    .execute(pool)
+    .execute(asking(pool))
     .await
     .map_err(Error::Store)?;
     Ok(())

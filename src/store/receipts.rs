@@ -4,6 +4,7 @@ use jiff_sqlx::{Timestamp, ToSqlx as _};
 use sqlx::PgPool;
 
 use crate::domain::{MessageState, RouteId, TenantId};
+use crate::store::asking::asking;
 
 /// What the database would not do.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +65,7 @@ pub async fn apply(pool: &PgPool, receipts: &[Receipt]) -> Result<Vec<Outcome>, 
         &errors as &[Option<i32>],
         &times as &[Timestamp]
     )
-    .fetch_one(pool)
+    .fetch_one(asking(pool))
     .await
     .map_err(Error::Apply)?;
     Ok(outcomes

@@ -5,6 +5,7 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::PgPool;
 
 use crate::domain::{MessageState, TenantId};
+use crate::store::asking::asking;
 
 /// A question to the database failed; nothing of the batch was stored.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +86,7 @@ impl Columns {
 pub async fn owners(pool: &PgPool, receipts: &[(String, u32)]) -> Result<Vec<Option<TenantId>>, Error> {
     let (ids, tags): (Vec<_>, Vec<_>) = receipts.iter().map(|(id, tag)| (id.clone(), tag.cast_signed())).unzip();
     let owners = sqlx::query_scalar!(r#"select receipt_owners($1, $2) as "owners!: Vec<Option<i64>>""#, &ids, &tags)
-        .fetch_one(pool)
+        .fetch_one(asking(pool))
         .await
         .map_err(Error::FindOwners)?;
     counted(receipts.len(), owners.into_iter().map(|owner| owner.map(TenantId)).collect())
@@ -105,7 +106,7 @@ pub async fn apply(pool: &PgPool, receipts: &[UpstreamReceipt]) -> Result<Vec<Ap
         &errors as &[Option<i32>],
         &done_at as &[jiff_sqlx::Timestamp],
     )
-    .fetch_one(pool)
+    .fetch_one(asking(pool))
     .await
     .map_err(Error::Apply)?;
     let outcome = |code| match code {
@@ -130,7 +131,7 @@ pub async fn park(pool: &PgPool, receipts: &[UpstreamReceipt]) -> Result<(), Err
         &errors as &[Option<i32>],
         &done_at as &[jiff_sqlx::Timestamp],
     )
-    .execute(pool)
+    .execute(asking(pool))
     .await
     .map_err(Error::Park)?;
     Ok(())
@@ -156,7 +157,7 @@ pub async fn retry(pool: &PgPool, most: u16) -> Result<Retried, Error> {
         r#"select applied as "applied!", kept as "kept!", dropped as "dropped!" from receipts_retry($1)"#,
         i32::from(most)
     );
-    let row = row.fetch_one(pool).await.map_err(Error::Retry)?;
+    let row = row.fetch_one(asking(pool)).await.map_err(Error::Retry)?;
     let count = |number: i64| number.max(0).unsigned_abs();
     Ok(Retried { applied: count(row.applied), kept: count(row.kept), dropped: count(row.dropped) })
 }

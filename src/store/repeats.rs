@@ -5,6 +5,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::domain::TenantId;
+use crate::store::asking::asking;
 
 /// What makes a call safe to repeat. Both hashes are keyed: the database cannot read a number back from them.
 #[derive(Debug, Clone)]
@@ -60,7 +61,7 @@ pub async fn earlier(pool: &PgPool, tenant: TenantId, key_hash: &[u8]) -> sqlx::
         tenant.0,
         key_hash
     )
-    .fetch_optional(pool)
+    .fetch_optional(asking(pool))
     .await
 }
 

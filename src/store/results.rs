@@ -6,6 +6,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::domain::{MessageId, MessageState, RouteId};
+use crate::store::asking::asking;
 
 /// What the database would not do.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +81,7 @@ pub async fn settle(pool: &PgPool, batch: &[Settled], flights: &[Uuid]) -> Resul
         &rows.part_several,
         flights
     )
-    .execute(pool)
+    .execute(asking(pool))
     .await
     .map_err(Error::Settle)?;
     Ok(())

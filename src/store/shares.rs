@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::wake::CHANNEL as WAKE;
 use crate::domain::TenantId;
+use crate::store::asking::asking;
 
 /// Says that shares, numbers or enforcement changed; sent by the operator.
 const CHANGE: &str = "budstikke_change";
@@ -63,7 +64,7 @@ pub async fn read(pool: &PgPool) -> Result<Vec<Share>, Error> {
         r#"select tenant_id as "tenant_id!", weight as "weight!", may_send as "may_send!", epoch as "epoch!"
            from connector_shares()"#
     );
-    let rows = rows.fetch_all(pool).await.map_err(Error::ReadShares)?;
+    let rows = rows.fetch_all(asking(pool)).await.map_err(Error::ReadShares)?;
     Ok(rows
         .into_iter()
         .map(|row| Share {
@@ -83,7 +84,7 @@ pub async fn numbers(pool: &PgPool) -> Result<Vec<InboundNumber>, Error> {
     let rows = sqlx::query!(
         r#"select number as "number!", keyword as "keyword!", tenant_id as "tenant_id!" from connector_numbers()"#
     );
-    let rows = rows.fetch_all(pool).await.map_err(Error::ReadNumbers)?;
+    let rows = rows.fetch_all(asking(pool)).await.map_err(Error::ReadNumbers)?;
     Ok(rows
         .into_iter()
         .map(|row| InboundNumber { number: row.number, keyword: row.keyword, tenant: TenantId(row.tenant_id) })

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::domain::{Circuit, RouteId};
+use crate::store::asking::asking;
 
 /// What the database would not do.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +162,7 @@ pub async fn tell(pool: &PgPool, pod: Uuid, report: Report) -> Result<(), Error>
         last.and_then(|last| last.status).map(i64::from),
         last.map(|last| last.at.to_sqlx()) as Option<SqlTimestamp>,
     )
-    .execute(pool)
+    .execute(asking(pool))
     .await
     .map_err(Error::Tell)?;
     Ok(())
@@ -172,7 +173,7 @@ pub async fn tell(pool: &PgPool, pod: Uuid, report: Report) -> Result<(), Error>
 /// # Errors
 /// When the database does not answer.
 pub async fn withdraw(pool: &PgPool, pod: Uuid) -> Result<(), Error> {
-    sqlx::query!("select upstream_withdraw($1)", pod).execute(pool).await.map_err(Error::Tell)?;
+    sqlx::query!("select upstream_withdraw($1)", pod).execute(asking(pool)).await.map_err(Error::Tell)?;
     Ok(())
 }
 

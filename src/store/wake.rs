@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 
 use crate::domain::TenantId;
+use crate::store::asking::asking;
 
 /// The channel that connectors listen on; the payload is tenant ids, separated by commas.
 pub const CHANNEL: &str = "budstikke_wake";
@@ -81,7 +82,7 @@ async fn notify(pool: &PgPool, tenants: &[i64]) -> sqlx::Result<()> {
     let payloads: Vec<String> =
         tenants.chunks(TENANTS).map(|chunk| chunk.iter().map(i64::to_string).collect::<Vec<_>>().join(",")).collect();
     sqlx::query!("select pg_notify($1, payload) from unnest($2::text[]) as payload", CHANNEL, &payloads)
-        .execute(pool)
+        .execute(asking(pool))
         .await?;
     Ok(())
 }

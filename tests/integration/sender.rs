@@ -15,6 +15,7 @@ mod connector;
 mod failover;
 mod priority;
 mod routing;
+mod silent;
 mod world;
 
 const BILLED: &str = "select count(*) from usage where tenant_id = $1";

@@ -2,6 +2,7 @@
 pub(crate) mod apiserver;
 pub(crate) mod faketime;
 pub(crate) mod postgres;
+pub(crate) mod relay;
 #[path = "../e2e/support/search/words.rs"]
 pub(crate) mod search;
 pub(crate) mod vault;

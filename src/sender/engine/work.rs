@@ -10,6 +10,7 @@ use crate::sender::engine::End;
 use crate::sender::ledger::Batch;
 use crate::sender::reader::{Begin, Last};
 use crate::smpp::session::Responder;
+use crate::store::asking;
 use crate::store::claim::{self, Adopted, Gate, Launched, Queued};
 use crate::store::receipts::{self, Outcome, Receipt};
 use crate::store::results;
@@ -73,7 +74,7 @@ struct Ask {
 
 impl Ask {
     async fn put(self, pool: &sqlx::PgPool) -> Result<Read, claim::Error> {
-        let gate = claim::gate(pool, self.epoch).await?;
+        let gate = claim::gate(asking(pool), self.epoch).await?;
         let (front, urgent, most) = (self.begin.front, self.urgent, self.most);
         let mut read = Read { gate, adopted: None, front, urgent, most, queued: Vec::new(), due: None };
         if !gate.newest || !gate.may_send {

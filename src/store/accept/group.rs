@@ -6,12 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff_sqlx::ToSqlx as _;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::quota::{self, Limits};
 use super::{Call, Error, Logged, Outcome, duplicates};
 use crate::domain::TenantId;
+use crate::store::asking::Lent;
 use crate::store::repeats::{self, Claim, Claimed};
 
 pub(super) type Outcomes<'a> = Vec<(&'a Call, Option<Outcome>)>;
@@ -22,7 +23,12 @@ fn failed(error: sqlx::Error) -> Error {
 
 /// Stores what may be stored; one outcome for each call, in order.
 pub(super) async fn store(pool: &PgPool, calls: &[Call]) -> Result<Vec<Outcome>, Error> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+    let lent = Lent::of(pool).await.map_err(failed)?;
+    lent.hear(async |db| store_on(db, calls).await).await.unwrap_or(Err(Error::Commit))
+}
+
+async fn store_on(db: &mut PgConnection, calls: &[Call]) -> Result<Vec<Outcome>, Error> {
+    let mut transaction = db.begin().await.map_err(failed)?;
     let mut outcomes: Outcomes<'_> = calls.iter().map(|call| (call, None)).collect();
     let (limits, unlogged) = enforce(&mut transaction, &mut outcomes).await.map_err(failed)?;
     claim_keys(&mut transaction, &mut outcomes).await.map_err(failed)?;

@@ -122,6 +122,13 @@ impl World {
         self.config.send_modify(|config| change(Arc::make_mut(config)));
     }
 
+    /// Has senders that start from now on find the database through something between.
+    pub(crate) fn go_through<T>(&mut self, between: impl FnOnce(&str) -> (T, String)) -> T {
+        let (between, url) = between(&self.databases.data.url(self.dsn.login()));
+        self.dsn = store::Dsn::parse(&url).expect("a URL");
+        between
+    }
+
     /// Starts a sender.
     pub(crate) fn start(&self) -> Running {
         let sender = Sender {
