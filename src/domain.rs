@@ -9,6 +9,7 @@ mod ids;
 pub mod inbound;
 mod message;
 mod msisdn;
+pub mod opt_out;
 pub mod period;
 mod personal;
 mod price;

@@ -51,6 +51,10 @@ pub enum Field {
     WebhookTarget,
     /// `webhook.secret` and `webhook.old_secret`: the same bytes, moved
     WebhookSecret,
+    /// `opt_out.sealed`
+    OptOut,
+    /// `opt_out_request.sealed`
+    OptOutRequest,
 }
 
 impl Field {
@@ -63,6 +67,8 @@ impl Field {
             Self::Mail => 8,
             Self::WebhookTarget => 16,
             Self::WebhookSecret => 17,
+            Self::OptOut => 18,
+            Self::OptOutRequest => 19,
         }
     }
 }

@@ -33,7 +33,7 @@ impl Bound {
         Place { tenant: self.tenant, class: self.class.as_str(), name: &self.name, row, field }
     }
 
-    fn digest(&self, purpose: &[u8], content: &[u8]) -> [u8; 32] {
+    pub(super) fn digest(&self, purpose: &[u8], content: &[u8]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.digest);
         context.update(&self.tenant.0.to_be_bytes());
         context.update(&(purpose.len() as u64).to_be_bytes());
