@@ -254,6 +254,7 @@ async fn call(tenant: TenantId, acceptor: Acceptor, keys: Arc<Keyring>, stages: 
                 answer,
             }),
             guard: None,
+            numbers: None,
             messages: vec![message],
         };
         let outcome = acceptor.accept(call).await;

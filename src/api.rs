@@ -22,6 +22,7 @@ pub mod large;
 pub mod messages;
 pub mod metrics;
 pub mod openapi;
+pub mod opt_outs;
 pub mod owner;
 pub mod privacy;
 pub mod problem;
@@ -175,7 +176,7 @@ impl Shared {
     ) -> Arc<Self> {
         let waker = Waker::start(&pool);
         let acceptor = Acceptor::start(&pool, &waker);
-        Arc::new(Self {
+        let shared = Arc::new(Self {
             pool,
             keyring,
             acceptor,
@@ -188,7 +189,9 @@ impl Shared {
             large: large::Large::new(settings.large_reads),
             settings,
             metrics,
-        })
+        });
+        opt_outs::follow(&shared);
+        shared
     }
 
     /// Both instances answer, and the schema is recent enough.

@@ -15,6 +15,7 @@ pub mod installation;
 pub mod logins;
 pub mod mail;
 pub mod migrate;
+pub mod opt_outs;
 pub mod partitions;
 pub mod receipts;
 pub mod receipts_upstream;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::domain::{ApiKey, Clock, Scope, TenantId};
+use crate::domain::{ApiKey, Clock, Region, Scope, TenantId};
 use crate::store::credentials::{self, Access, Account};
 
 /// How long an access is remembered.
@@ -46,6 +46,15 @@ impl Caller {
     #[must_use]
     pub fn has_history(&self) -> bool {
         self.0.account.as_ref().is_none_or(|account| account.log_days != 0)
+    }
+
+    /// The country whose national numbers are understood.
+    ///
+    /// # Errors
+    /// When the account is not set up.
+    pub fn region(&self) -> Result<Region, Problem> {
+        let region = self.account()?.region;
+        region.ok_or_else(|| Problem::internal("the account's default region is no country that is known"))
     }
 
     /// The tenant's settings.

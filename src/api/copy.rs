@@ -22,6 +22,7 @@ use super::Shared;
 use super::auth::Caller;
 use super::disclosures::Disclosure;
 use super::inbound::InboundMessage;
+use super::opt_outs;
 use super::problem::{Problem, ReadProblems};
 use super::seal;
 use super::server::Line;
@@ -30,7 +31,7 @@ use super::webhooks::{self, deliveries::Delivery};
 use crate::domain::{MessageId, Scope, copenhagen_day};
 use crate::store::received::{self, Awaited};
 use crate::store::webhooks::jobs;
-use crate::store::{copy as store, disclosures, history, mail, statistics};
+use crate::store::{copy as store, disclosures, history, mail, opt_outs as opt_outs_store, statistics};
 
 /// The longest that one may take; whoever reads more slowly begins anew.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -42,7 +43,7 @@ const AHEAD: usize = 64;
 /// Take a copy of everything registered about the account
 ///
 /// Lines of JSON, each with its `section` and a `row`: settings, prices, API keys without their secrets, routes, numbers, usage by
-/// day, disclosures, which copies of mail are kept, webhooks without their secrets and what they were told, what waits to be sent (whole), the log (as much as is logged), and what was received. The last line's
+/// day, disclosures, which copies of mail are kept, who opted out, webhooks without their secrets and what they were told, what waits to be sent (whole), the log (as much as is logged), and what was received. The last line's
 /// section is `end`, and its row says whether the copy is whole. One copy at a time. Who reads nothing for a minute is cut off.
 #[utoipa::path(
     get,
@@ -167,6 +168,7 @@ impl Writer {
         self.repeated_calls().await?;
         self.disclosures().await?;
         self.mail_copies().await?;
+        self.opt_outs().await?;
         self.webhooks().await?;
         self.waiting().await?;
         if self.caller.has_history() {
@@ -246,6 +248,20 @@ impl Writer {
                     "direction": copy.direction.as_str(), "bytes": copy.bytes,
                 });
                 self.line("mailCopies", &row).await?;
+            }
+        }
+    }
+
+    /// Those who want nothing more.
+    async fn opt_outs(&self) -> Result<(), Stop> {
+        let (tenant, mut below) = (self.caller.tenant(), None);
+        loop {
+            let found = opt_outs_store::list(&self.shared.pool, tenant, below, PAGE).await;
+            let found = found.map_err(Problem::database)?;
+            let Some(last) = found.last() else { return Ok(()) };
+            below = Some(last.id);
+            for opt_out in opt_outs::opened(&self.shared, tenant, found).await? {
+                self.line("optOuts", &opt_out).await?;
             }
         }
     }

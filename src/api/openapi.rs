@@ -14,6 +14,7 @@ use utoipa::{Modify, openapi};
     tags(
         (name = "messages", description = "Sending, history and delivery reports"),
         (name = "inbound", description = "Received messages"),
+        (name = "opt-outs", description = "Those who want nothing more from the account"),
         (name = "webhooks", description = "Endpoints that are told what happened, by signed calls (Standard Webhooks)"),
         (name = "data", description = "What is registered about the account, and what it adds up to"),
         (name = "public", description = "For everybody, without a key"),
@@ -83,6 +84,9 @@ mod tests {
                 "/v1/messages/release",
                 "/v1/messages/search",
                 "/v1/messages/{id}",
+                "/v1/opt-outs",
+                "/v1/opt-outs/search",
+                "/v1/opt-outs/{id}",
                 "/v1/owner/disclosures",
                 "/v1/owner/statistics",
                 "/v1/privacy",

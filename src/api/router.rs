@@ -18,7 +18,9 @@ use utoipa_axum::routes;
 use super::openapi::Frame;
 use super::problem::Problem;
 use super::webhooks::deliveries;
-use super::{Shared, copy, decide, disclosures, inbound, messages, privacy, search, send, statistics, webhooks};
+use super::{
+    Shared, copy, decide, disclosures, inbound, messages, opt_outs, privacy, search, send, statistics, webhooks,
+};
 
 /// The most bytes of a body.
 const BODY: usize = 1024 * 1024;
@@ -36,6 +38,9 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(search::messages))
         .routes(routes!(inbound::list))
         .routes(routes!(search::inbound))
+        .routes(routes!(opt_outs::add, opt_outs::list))
+        .routes(routes!(opt_outs::search))
+        .routes(routes!(opt_outs::remove))
         .routes(routes!(copy::copy))
         .routes(routes!(disclosures::list))
         .routes(routes!(webhooks::add, webhooks::list))

@@ -102,12 +102,6 @@ fn number_of(written: &Personal<String>, region: Region) -> Result<Msisdn, Probl
     })
 }
 
-/// The country whose national numbers are understood.
-fn region(caller: &Caller) -> Result<Region, Problem> {
-    let region = caller.account()?.region;
-    region.ok_or_else(|| Problem::internal("the account's default region is no country that is known"))
-}
-
 /// Find the messages to one number or under one reference, newest first
 ///
 /// Over all days that are kept, and what waits to be sent. What is looked for is in the body, so that no proxy logs it.
@@ -130,7 +124,7 @@ pub async fn messages(
 ) -> Result<Json<MessagePage>, Problem> {
     caller.may(Scope::MessagesRead)?;
     let request = request.content;
-    let sought = request.sought(region(&caller)?)?;
+    let sought = request.sought(caller.region()?)?;
     let place = cursor::place(request.limit, request.cursor.as_deref())?;
     if !caller.has_history() {
         return Ok(Json(MessagePage { messages: Vec::new(), next: None }));
@@ -236,7 +230,7 @@ pub async fn inbound(
 ) -> Result<Json<InboundPage>, Problem> {
     caller.may(Scope::InboundRead)?;
     let request = request.content;
-    let (sender, place) = (request.sender(region(&caller)?)?, request.place()?);
+    let (sender, place) = (request.sender(caller.region()?)?, request.place()?);
     let _large = shared.large.begin().await?;
     let (pool, now) = (&shared.pool, shared.clock.now());
     let found = received::list(pool, caller.tenant(), now, place.below, OPENED, Awaited::Included).await;

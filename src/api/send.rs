@@ -12,12 +12,11 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Shared;
 use super::auth::Caller;
 use super::extract::JsonBody;
 use super::idempotency::{self, IdempotencyKey};
 use super::problem::{Document, Problem};
-use super::seal;
+use super::{Shared, opt_outs, seal};
 use crate::domain::{BatchId, Encoding, MessageId, MessageState, Msisdn, Personal, Scope, copenhagen_day};
 use crate::store::accept::{self, Call, Outcome, Per};
 
@@ -31,6 +30,8 @@ pub use recipients::{Recipients, Wanted};
 
 /// Recipients that are read at once, without leaving the thread.
 const FEW_RECIPIENTS: usize = 50;
+/// How often a call is held against a list that grows meanwhile.
+const LOOKS: usize = 5;
 
 /// What to send, to whom.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -268,85 +269,96 @@ async fn accept(
     let now = shared.clock.now();
     let mut plan = work_out(request, caller, now).await?;
     if request.dry_run {
+        opt_outs::hold(shared, caller.tenant(), &mut plan).await?;
         return Ok((StatusCode::OK, Json(plan.answer(None, &[]))).into_response());
     }
-    loop {
-        match accept_plan(shared, caller, request, (key, bytes), (now, started), &mut plan).await? {
-            Stored::Answered(response) => return Ok(*response),
-            Stored::Duplicates(duplicates) => plan.refuse_duplicates(&duplicates)?,
+    let mut in_flight = None;
+    // What is remembered of the caller: who has no list makes no hashes.
+    let mut listed = caller.account()?.opt_outs;
+    let urgent = request.priority == Priority::High;
+    for _ in 0..LOOKS {
+        let (call, mut answer) =
+            seal_call(shared, caller, &mut plan, now, (listed, urgent), key.map(|key| (key, bytes))).await?;
+        if in_flight.is_none()
+            && let Some(repeat) = &call.repeat
+        {
+            in_flight = Some(shared.in_flight.enter(caller.tenant(), repeat.key_hash)?);
         }
+        let outcome = shared.acceptor.accept(call).await.map_err(|error| match error {
+            accept::Error::Overloaded => Problem::Busy,
+            accept::Error::Store(source) => Problem::database(source),
+            accept::Error::Commit => Problem::OutcomeUnknown,
+        })?;
+        return match outcome {
+            Outcome::Accepted => {
+                shared.metrics.accepted(plan.accepted.len(), started.elapsed());
+                plan.show_numbers(&mut answer);
+                Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+            }
+            Outcome::Repeated(stored) => {
+                let answer: SendAnswer = serde_json::from_value(stored).map_err(Problem::internal)?;
+                Ok(again(answer, request, caller))
+            }
+            Outcome::OptOuts => {
+                listed = true;
+                opt_outs::hold(shared, caller.tenant(), &mut plan).await?;
+                continue;
+            }
+            Outcome::Duplicates(duplicates) => {
+                plan.refuse_duplicates(&duplicates)?;
+                continue;
+            }
+            Outcome::KeyReused => Err(Problem::KeyReused),
+            Outcome::Refused { code, reason } => Err(Problem::NotActive { code, reason }),
+            Outcome::OverQuota { limit, per } => {
+                let retry_after = match per {
+                    Per::Hour => plan::until_next_hour(now),
+                    Per::Day => plan::until_tomorrow(now),
+                };
+                Err(Problem::OverQuota { limit, per, retry_after })
+            }
+        };
     }
+    Err(Problem::Busy)
 }
 
-/// What storing a plan comes to.
-enum Stored {
-    Answered(Box<Response>),
-    /// Nothing was stored: these of the plan's recipients had the same a moment ago.
-    Duplicates(Vec<usize>),
-}
-
-/// Stores what was worked out.
-async fn accept_plan(
+/// Seals a call as it is planned, and says what it will be answered.
+async fn seal_call(
     shared: &Shared,
     caller: &Caller,
-    request: &Arc<SendRequest>,
-    (key, bytes): (Option<&IdempotencyKey>, &[u8]),
-    (now, started): (Timestamp, Instant),
     plan: &mut plan::Plan,
-) -> Result<Stored, Problem> {
-    let account = caller.account()?;
+    now: Timestamp,
+    (listed, urgent): (bool, bool),
+    key: Option<(&IdempotencyKey, &[u8])>,
+) -> Result<(Call, SendAnswer), Problem> {
+    let tenant = caller.tenant();
     let batch = BatchId::new(now);
     let ids: Vec<MessageId> = (0..).take(plan.accepted.len()).map(|nth| MessageId::nth(now, nth)).collect();
     // Batch and messages share the millisecond of `now`, which is how a batch finds its messages.
-    let sealed = seal::seal(&shared.keyring, caller.tenant(), now, account, plan, &ids).await?;
+    let sealed = seal::seal(&shared.keyring, tenant, now, caller.account()?, plan, &ids).await?;
     plan.bound(now, &sealed.queue_key, sealed.log_key.as_deref())?;
-    let mut answer = plan.answer(Some(batch), &ids);
+    let answer = plan.answer(Some(batch), &ids);
     let repeat = match key {
-        Some(key) => Some(idempotency::repeat(shared, caller.tenant(), key, bytes, &answer).await?),
+        Some((key, bytes)) => Some(idempotency::repeat(shared, tenant, key, bytes, &answer).await?),
         None => None,
     };
-    let _in_flight =
-        repeat.as_ref().map(|repeat| shared.in_flight.enter(caller.tenant(), repeat.key_hash)).transpose()?;
+    let numbers = if listed { Some(opt_outs::hashes(shared, tenant, plan).await?) } else { None };
     let call = Call {
-        tenant: caller.tenant(),
+        tenant,
         batch,
         day: copenhagen_day(now),
         hour: plan::hour_of_day(now),
         not_before: plan.send_at,
         expires_at: plan.expires_at,
-        urgent: request.priority == Priority::High,
+        urgent,
         queue_key: sealed.queue_key,
         log_key: sealed.log_key,
         repeat,
-        guard: duplicates::guard(shared, caller, account, plan, now).await?,
+        numbers,
+        guard: duplicates::guard(shared, caller, caller.account()?, plan, now).await?,
         messages: sealed.messages,
     };
-    let outcome = shared.acceptor.accept(call).await.map_err(|error| match error {
-        accept::Error::Overloaded => Problem::Busy,
-        accept::Error::Store(source) => Problem::database(source),
-        accept::Error::Commit => Problem::OutcomeUnknown,
-    })?;
-    match outcome {
-        Outcome::Accepted => {
-            shared.metrics.accepted(plan.accepted.len(), started.elapsed());
-            plan.show_numbers(&mut answer);
-            Ok(Stored::Answered(Box::new((StatusCode::ACCEPTED, Json(answer)).into_response())))
-        }
-        Outcome::Duplicates(duplicates) => Ok(Stored::Duplicates(duplicates)),
-        Outcome::Repeated(stored) => {
-            let answer: SendAnswer = serde_json::from_value(stored).map_err(Problem::internal)?;
-            Ok(Stored::Answered(Box::new(again(answer, request, caller))))
-        }
-        Outcome::KeyReused => Err(Problem::KeyReused),
-        Outcome::Refused { code, reason } => Err(Problem::NotActive { code, reason }),
-        Outcome::OverQuota { limit, per } => {
-            let retry_after = match per {
-                Per::Hour => plan::until_next_hour(now),
-                Per::Day => plan::until_tomorrow(now),
-            };
-            Err(Problem::OverQuota { limit, per, retry_after })
-        }
-    }
+    Ok((call, answer))
 }
 
 /// Works a call out. Reading a number takes some 25 µs, so long lists are read beside the threads that serve all callers.

@@ -172,6 +172,7 @@ fn local_error(error: LocalError) -> &'static str {
         LocalError::NoRoute => "no route of the account carries its number or sender id",
         LocalError::Restored => "the service was restored from a backup: whether it was sent is not known",
         LocalError::GivenUp => "it was held and then given up: whether it was sent is not known",
+        LocalError::OptedOut => "the recipient opted out before it was sent",
         LocalError::KeyLost => "the service was restored from a backup: it cannot be read any more",
     }
 }

@@ -44,6 +44,7 @@ impl Follow {
 
     async fn read_once(&self) -> Result<(), shares::Error> {
         self.exchange.share(&shares::read(&self.pool).await?);
+        self.intake.inbox.set_rules(shares::opt_outs(&self.pool).await?);
         self.intake.inbox.set_numbers(shares::numbers(&self.pool).await?);
         Ok(())
     }

@@ -1,9 +1,12 @@
 //! Stores SMS from handsets for the tenants whose numbers they were written to, sealed so that only the keyring can open
-//! them again.
+//! them again. One that asks to be written to no more is stored with that request, in the same transaction: whoever has the
+//! tenant's keys enters it in the list, and nothing is acknowledged before it is safe.
 //!
 //! Parts of a longer text are sealed as they come, since nobody here can open those that came before. Beside them stand two checks
 //! ([`TagKey::thread`], [`TagKey::digest`]), by which the database knows which belong together, which came twice, and when all are
 //! there. That survives whatever restarts, and knows no bind and no pod.
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,14 +16,16 @@ use rusmpp::tlvs::{Tlv, TlvValue};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use super::delivery::Delivery;
 use super::tag::TagKey;
 use crate::domain::inbound::{Content, Inbound, Segment, split_header};
+use crate::domain::opt_out::{Wish, Words};
 use crate::domain::{MessageId, Personal, TenantId, content, copenhagen_day};
 use crate::keyring::seal::{Field, PublicKey, Refused};
-use crate::store::inbound::{self as store, Part, SealedInbound};
-use crate::store::shares::InboundNumber;
+use crate::store::inbound::{self as store, Asks, Part, SealedInbound};
+use crate::store::shares::{InboundNumber, OptOutRule};
 
 /// How long a part that names no keyword waits here for the first one, which may have come by another bind; then at the upstream.
 const FIRST_PART: Duration = Duration::from_secs(2);
@@ -71,11 +76,19 @@ impl Error {
     }
 }
 
+/// The words to which a tenant listens, and what a request is sealed to.
+#[derive(Debug)]
+struct Rule {
+    words: Words,
+    key: PublicKey,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Inbox {
     pool: PgPool,
     numbers: ArcSwap<Vec<InboundNumber>>,
+    rules: ArcSwap<HashMap<TenantId, Rule>>,
     stored: Notify,
 }
 
@@ -90,12 +103,21 @@ enum Owner {
 
 impl Inbox {
     pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool, numbers: ArcSwap::default(), stored: Notify::default() }
+        Self { pool, numbers: ArcSwap::default(), rules: ArcSwap::default(), stored: Notify::default() }
     }
 
     /// Takes in whose numbers are whose now.
     pub(super) fn set_numbers(&self, numbers: Vec<InboundNumber>) {
         self.numbers.store(numbers.into());
+    }
+
+    /// Takes in by which words whose messages are stopped now.
+    pub(super) fn set_rules(&self, rules: Vec<OptOutRule>) {
+        let rule = |rule: OptOutRule| {
+            let key = PublicKey::new(rule.tenant, &rule.key_name, &rule.key).ok()?;
+            Some((rule.tenant, Rule { words: Words::new(&rule.stop_words, &rule.start_words), key }))
+        };
+        self.rules.store(Arc::new(rules.into_iter().filter_map(rule).collect()));
     }
 
     /// Stores one SMS, received at `now`. When this returns without an error it is safe. The same id again, received at
@@ -127,6 +149,8 @@ impl Inbox {
         };
         let public = store::key(&self.pool, tenant).await.map_err(Error::Store)?.ok_or(Error::KeyMissing)?;
         let public = PublicKey::new(tenant, &public.name, &public.key).map_err(Error::Seal)?;
+        let MessageId(id) = id;
+        let asks = self.asks(tenant, delivery, segment.is_none().then(|| read.text()).flatten(), id)?;
         let inbound = Inbound {
             from: Personal::new(delivery.from.to_owned()),
             to: Personal::new(delivery.to.to_owned()),
@@ -138,10 +162,9 @@ impl Inbox {
             coding: segment.map(|_| delivery.coding),
         };
         let bytes = content::to_bytes(&inbound).map_err(Error::Write)?;
-        let MessageId(id) = id;
         let sealed = public.seal(id, Field::Inbound, bytes.reveal()).map_err(Error::Seal)?;
         let (day, key_name) = (copenhagen_day(now), public.name().to_owned());
-        let row = SealedInbound { tenant, id, day, received_at: now, key_name, sealed };
+        let row = SealedInbound { tenant, id, day, received_at: now, key_name, sealed, asks };
         match part {
             None => store::store(&self.pool, &row).await.map_err(Error::Store),
             Some(part) => {
@@ -150,6 +173,24 @@ impl Inbox {
                 Ok(())
             }
         }
+    }
+
+    /// What a text asks for, and who asks it, sealed.
+    fn asks(
+        &self,
+        tenant: TenantId,
+        delivery: &Delivery<'_>,
+        text: Option<&str>,
+        id: Uuid,
+    ) -> Result<Option<Asks>, Error> {
+        let (rules, numbers) = (self.rules.load(), self.numbers.load());
+        let Some((rule, text)) = rules.get(&tenant).zip(text) else { return Ok(None) };
+        let own = |entry: &&InboundNumber| entry.tenant == tenant && same_number(&entry.number, delivery.to);
+        let is_keyword =
+            |word: &str| numbers.iter().filter(own).any(|entry| entry.keyword.to_lowercase() == word.to_lowercase());
+        let Some(wish) = rule.words.wish(text, is_keyword) else { return Ok(None) };
+        let sealed = rule.key.seal(id, Field::OptOutRequest, delivery.from.as_bytes()).map_err(Error::Seal)?;
+        Ok(Some(Asks { stops: wish == Wish::Stop, sealed }))
     }
 
     /// By number, then by the first word. A later part has no first word of its own: where it matters, it goes where the first

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 pub use account::{Acceptance, Logging, Party, Suspension, SuspensionReason, Termination, TerminationReason};
 pub use messaging::{
-    Delivery, DuplicateGuard, InboundNumber, Keyword, Limits, Mail, MailReports, MailText, PremiumService, RouteOrder,
-    RouteUse, SenderId, SenderIdUse, Service,
+    Delivery, DuplicateGuard, InboundNumber, Keyword, Limits, Mail, MailReports, MailText, OptOuts, PremiumService,
+    RouteOrder, RouteUse, SenderId, SenderIdUse, Service,
 };
 pub use organisation::{
     ConfirmedEmail, Contact, Cvr, Ean, InvoiceFormat, Language, Organisation, PublicSector, Registration, VatNumber,
@@ -96,6 +96,9 @@ pub struct TenantSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), transform = keyed(&["number"]))]
     pub inbound_numbers: Vec<InboundNumber>,
+    /// Words by which recipients stop what the tenant sends. Default: the usual ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opt_outs: Option<OptOuts>,
     /// Email→SMS settings (M2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail: Option<Mail>,

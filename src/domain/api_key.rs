@@ -142,12 +142,21 @@ pub enum Scope {
     /// Set webhooks up, and read what they were told.
     #[serde(rename = "webhooks:manage")]
     WebhooksManage,
+    /// Read and change the list of those who want nothing more.
+    #[serde(rename = "opt-outs:manage")]
+    OptOutsManage,
 }
 
 impl Scope {
     /// All of them: what a tenant's first key gets.
-    pub const ALL: [Self; 5] =
-        [Self::MessagesSend, Self::MessagesRead, Self::InboundRead, Self::DataRead, Self::WebhooksManage];
+    pub const ALL: [Self; 6] = [
+        Self::MessagesSend,
+        Self::MessagesRead,
+        Self::InboundRead,
+        Self::DataRead,
+        Self::WebhooksManage,
+        Self::OptOutsManage,
+    ];
 
     /// As the database and the API write it.
     #[must_use]
@@ -158,6 +167,7 @@ impl Scope {
             Self::InboundRead => "inbound:read",
             Self::DataRead => "data:read",
             Self::WebhooksManage => "webhooks:manage",
+            Self::OptOutsManage => "opt-outs:manage",
         }
     }
 

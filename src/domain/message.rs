@@ -65,6 +65,8 @@ pub enum LocalError {
     KeyLost = -5,
     /// It was held, since nobody knows whether it was sent, and its tenant gave it up.
     GivenUp = -6,
+    /// Its recipient wanted nothing more before it was sent.
+    OptedOut = -7,
 }
 
 impl LocalError {
@@ -77,7 +79,7 @@ impl LocalError {
     /// The error behind a stored number; `None` for an upstream's own.
     #[must_use]
     pub fn from_code(code: i32) -> Option<Self> {
-        [Self::TooLate, Self::Unreadable, Self::NoRoute, Self::Restored, Self::KeyLost, Self::GivenUp]
+        [Self::TooLate, Self::Unreadable, Self::NoRoute, Self::Restored, Self::KeyLost, Self::GivenUp, Self::OptedOut]
             .into_iter()
             .find(|error| error.code() == code)
     }

@@ -18,6 +18,7 @@ use crate::domain::{BatchId, MessageId, MilliOre, Parts, TenantId};
 
 mod duplicates;
 mod group;
+mod opt_outs;
 mod quota;
 
 pub use duplicates::Guard;
@@ -56,6 +57,9 @@ pub struct Call {
     pub repeat: Option<Repeat>,
     /// What tells duplicates; `None` where the tenant has no guard against them.
     pub guard: Option<Guard>,
+    /// Its recipients' keyed hashes under the account's key, in any order; `None` where the tenant was believed to have no list of
+    /// those who want nothing more.
+    pub numbers: Option<Vec<[u8; 16]>>,
     /// At least one.
     pub messages: Vec<Message>,
 }
@@ -105,6 +109,9 @@ pub enum Outcome {
     /// These messages of the call, by their place in it, are duplicates of others accepted a moment ago; nothing was stored.
     /// The call without them may be.
     Duplicates(Vec<usize>),
+    /// The tenant has a list of those who want nothing more: it is to be brought up to date, the call held against it, and those left
+    /// accepted; nothing was stored.
+    OptOuts,
     /// The quota has no room for all of the call's messages; nothing was stored.
     OverQuota {
         /// Messages.

@@ -11,7 +11,7 @@ pub use enforcement::{
 };
 pub use first_key::{KeySource, Registered, register_first_key};
 pub use identity::{Identity, Resource, find, take_over, take_up};
-pub use public_keys::publish_keys;
+pub use public_keys::{publish_keys, publish_opt_out_key};
 pub use vanished::{Account, living, vanish};
 
 /// What the database would not do.

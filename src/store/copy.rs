@@ -3,7 +3,8 @@
 //!
 //! Rows are told as they stand, without what only recognises or opens something. Messages and what was received are opened
 //! by who makes the copy: they are in [`super::history`], and what still waits is [`waiting`]. Copies of mail are in [`super::mail`],
-//! webhooks in [`super::webhooks`].
+//! webhooks in [`super::webhooks`],
+//! those who opted out in [`super::opt_outs`].
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff_sqlx::{Date as SqlDate, ToSqlx as _};
@@ -34,6 +35,7 @@ pub const TOLD: &[(&str, &str)] = &[
     ("mail_copy", "mailCopies"),
     ("webhook", "webhooks"),
     ("webhook_job", "webhookDeliveries"),
+    ("opt_out", "optOuts"),
 ];
 
 /// Tables that have rows of a tenant and are not told, and why.
@@ -49,6 +51,8 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
         "erasure",
         "days before which something was erased, to erase it again after a restore: nothing that is still there",
     ),
+    ("opt_out_request", "who asked by SMS to be on the list that the section `optOuts` tells, for seconds"),
+    ("opt_out_key", "a key that such requests are sealed to: nothing about the tenant"),
     ("public_key", "keys that received messages are sealed to, for two days: nothing about the tenant"),
 ];
 

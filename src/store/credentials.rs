@@ -47,6 +47,8 @@ pub struct Account {
     pub validity_seconds: i64,
     /// What parts cost.
     pub prices: PriceList,
+    /// There is a list of those who want nothing more. What is right is asked when a call is accepted.
+    pub opt_outs: bool,
 }
 
 impl Account {
@@ -97,7 +99,8 @@ pub async fn find(pool: &PgPool, key: &ApiKey, now: Timestamp) -> Result<Option<
              e.recipients_per_call as "recipients_per_call?", e.log_days as "log_days?",
              e.log_characters as "log_characters?", e.duplicate_seconds as "duplicate_seconds?", e.validity_seconds as "validity_seconds?",
              array(select prefix from price p where p.tenant_id = k.tenant_id order by prefix) as "prefixes!",
-             array(select amount from price p where p.tenant_id = k.tenant_id order by prefix) as "amounts!"
+             array(select amount from price p where p.tenant_id = k.tenant_id order by prefix) as "amounts!",
+             exists (select from opt_out o where o.tenant_id = k.tenant_id) as "opt_outs!"
          from api_key k left join enforcement e using (tenant_id)
          where k.prefix = $1 and k.revoked_at is null"#,
         key.prefix()
@@ -127,6 +130,7 @@ pub async fn find(pool: &PgPool, key: &ApiKey, now: Timestamp) -> Result<Option<
         log_characters: row.log_characters.and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
         duplicate_seconds: row.duplicate_seconds,
         validity_seconds: row.validity_seconds.map_or(0, i64::from),
+        opt_outs: row.opt_outs,
         prices: row.prefixes.into_iter().zip(row.amounts.into_iter().map(MilliOre)).collect(),
     });
     Ok(Some(Access {

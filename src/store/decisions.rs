@@ -20,6 +20,8 @@ pub enum Decision {
     Release,
     /// What is held is not sent again: it ends as of unknown fate.
     Fail,
+    /// What is queued or held is not sent: its recipient wants nothing more.
+    OptOut,
 }
 
 impl Decision {
@@ -28,6 +30,7 @@ impl Decision {
             Self::Cancel => "cancel",
             Self::Release => "release",
             Self::Fail => "fail",
+            Self::OptOut => "opt_out",
         }
     }
 }

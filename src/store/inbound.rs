@@ -57,21 +57,34 @@ pub struct SealedInbound {
     pub key_name: String,
     /// The ciphertext.
     pub sealed: Vec<u8>,
+    /// What it asks for, where it is a word to which its tenant listens.
+    pub asks: Option<Asks>,
 }
 
-/// Stores a sealed inbound message.
+/// An SMS asks that its sender be written to no more, or again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asks {
+    /// No more.
+    pub stops: bool,
+    /// Who asks, sealed to the tenant's key for such requests.
+    pub sealed: Vec<u8>,
+}
+
+/// Stores a sealed inbound message, and with it what it asks for.
 ///
 /// # Errors
 /// When the database does not answer, or the tenant has no number on the asking route.
 pub async fn store(pool: &PgPool, inbound: &SealedInbound) -> Result<(), Error> {
     sqlx::query!(
-        "select inbound_store($1, $2, $3, $4, $5, $6)",
+        "select inbound_store($1, $2, $3, $4, $5, $6, $7, $8)",
         inbound.tenant.0,
         inbound.id,
         inbound.day.to_sqlx() as jiff_sqlx::Date,
         inbound.received_at.to_sqlx() as jiff_sqlx::Timestamp,
         inbound.key_name,
         inbound.sealed,
+        inbound.asks.as_ref().map(|asks| asks.stops),
+        inbound.asks.as_ref().map(|asks| &asks.sealed[..]),
     )
     .execute(asking(pool))
     .await

@@ -23,6 +23,9 @@ pub enum Error {
     /// The numbers.
     #[error("read the route's numbers: {0}")]
     ReadNumbers(#[source] sqlx::Error),
+    /// The keys and words of opt-outs.
+    #[error("read by which words the route's numbers are opted out: {0}")]
+    ReadOptOuts(#[source] sqlx::Error),
     /// The notifications.
     #[error("listen for changes: {0}")]
     Listen(#[source] sqlx::Error),
@@ -88,6 +91,44 @@ pub async fn numbers(pool: &PgPool) -> Result<Vec<InboundNumber>, Error> {
     Ok(rows
         .into_iter()
         .map(|row| InboundNumber { number: row.number, keyword: row.keyword, tenant: TenantId(row.tenant_id) })
+        .collect())
+}
+
+/// By which words handsets opt out of what a tenant sends, and the key that this is sealed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptOutRule {
+    /// Whose.
+    pub tenant: TenantId,
+    /// To get nothing more; none: by no word.
+    pub stop_words: Vec<String>,
+    /// To get something again.
+    pub start_words: Vec<String>,
+    /// The key's name.
+    pub key_name: String,
+    /// The key's octets.
+    pub key: Vec<u8>,
+}
+
+/// The words of the tenants that have numbers on the route whose login asks.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn opt_outs(pool: &PgPool) -> Result<Vec<OptOutRule>, Error> {
+    let rows = sqlx::query!(
+        r#"select tenant_id as "tenant_id!", stop_words as "stop_words!", start_words as "start_words!",
+             key_name as "key_name!", key as "key!"
+           from connector_opt_outs()"#
+    );
+    let rows = rows.fetch_all(pool).await.map_err(Error::ReadOptOuts)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| OptOutRule {
+            tenant: TenantId(row.tenant_id),
+            stop_words: row.stop_words,
+            start_words: row.start_words,
+            key_name: row.key_name,
+            key: row.key,
+        })
         .collect())
 }
 

@@ -6,6 +6,7 @@ mod duplicates;
 mod failing;
 mod history;
 mod limits;
+mod opting;
 mod privacy;
 mod referring;
 mod repeating;

@@ -267,7 +267,7 @@ impl Town {
         let plain = content::to_bytes(&plain).expect("octets");
         let sealed = key.seal(id, Field::Inbound, plain.reveal()).expect("sealed");
         let (tenant, day, key_name) = (self.tenant, copenhagen_day(now), public.name);
-        let row = SealedInbound { tenant, id, day, received_at: now, key_name, sealed };
+        let row = SealedInbound { tenant, id, day, received_at: now, key_name, sealed, asks: None };
         inbound::store(&self.connector, &row).await.expect("stored");
         self.keep("inbound", id, 3, text);
     }

@@ -6,6 +6,7 @@ mod inbox;
 mod longer;
 mod mouth;
 mod odd_receipts;
+mod opting;
 mod peers;
 mod receipts;
 mod report;

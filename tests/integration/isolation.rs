@@ -25,6 +25,7 @@ const SENDER_FUNCTIONS: &[&str] = &[
 const CONNECTOR_FUNCTIONS: &[&str] = &[
     "connector_shares",
     "connector_numbers",
+    "connector_opt_outs",
     "receipt_owners",
     "receipts_apply",
     "receipts_park",
@@ -389,6 +390,11 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
     assert!(sqlx::query(AssertSqlSafe(key)).fetch_all(&connector).await.expect("called").is_empty());
     let own = format!("select key_name from inbound_key({})", scene.ours);
     assert_eq!(sqlx::query(AssertSqlSafe(own)).fetch_all(&connector).await.expect("called").len(), 1);
+    let rules: Vec<i64> =
+        sqlx::query_scalar("select tenant_id from connector_opt_outs()").fetch_all(&connector).await.expect("called");
+    assert_eq!(rules, [scene.ours.0], "what opt-outs of others are sealed to is not ours to know");
+    let asks = format!("select inbound_store({theirs}, gen_random_uuid(), current_date, now(), 'x', '', true, '')");
+    assert_eq!(refusal(&connector, &asks).await.as_deref(), Some(DENIED), "nor to ask for");
     let store = format!("select inbound_store({theirs}, gen_random_uuid(), current_date, now(), 'x', '')");
     assert_eq!(refusal(&connector, &store).await.as_deref(), Some(DENIED));
     let store = format!(

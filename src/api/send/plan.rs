@@ -243,6 +243,29 @@ impl Plan {
         Ok(())
     }
 
+    /// Refuses the recipients on the tenant's list of those who want nothing more; `is_listed` is asked of each one's place among the
+    /// accepted.
+    ///
+    /// # Errors
+    /// When no recipient is left.
+    pub fn refuse_opted_out(&mut self, is_listed: impl Fn(usize) -> bool) -> Result<(), Problem> {
+        let mut kept = Vec::with_capacity(self.accepted.len());
+        for (nth, recipient) in std::mem::take(&mut self.accepted).into_iter().enumerate() {
+            if is_listed(nth) {
+                let detail = "this recipient opted out of what the account sends; see /v1/opt-outs".to_owned();
+                self.refused.push(RefusedRecipient { index: recipient.index, code: "opted_out".to_owned(), detail });
+            } else {
+                kept.push(recipient);
+            }
+        }
+        self.accepted = kept;
+        self.refused.sort_by_key(|refused| refused.index);
+        if self.accepted.is_empty() {
+            return Err(Problem::AllRefused(std::mem::take(&mut self.refused)));
+        }
+        Ok(())
+    }
+
     /// The answer to the call, without numbers: as it is stored for repetitions. A dry run has neither batch nor ids,
     /// and shows the numbers at once.
     #[must_use]

@@ -91,6 +91,24 @@ pub struct InboundNumber {
     pub deliver: Vec<Delivery>,
 }
 
+/// By which words the recipients of a tenant stop what it sends them, on the numbers that it receives on. An SMS that is such a word and
+/// nothing else puts its sender on the tenant's list, which the API shows; nothing more is sent to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OptOuts {
+    /// Whether such words are listened to. Default true. Without it the tenant keeps its list by the API alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_keyword: Option<bool>,
+    /// The words that stop. Default: STOP, STOPP, STOPALL, UNSUBSCRIBE, AFMELD, FRAMELD.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30), transform = set)]
+    pub stop_words: Vec<Keyword>,
+    /// The words that take that back. Default: START, UNSTOP, TILMELD.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 30), transform = set)]
+    pub start_words: Vec<Keyword>,
+}
+
 /// Where an inbound SMS goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

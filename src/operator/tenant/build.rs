@@ -17,10 +17,10 @@ use super::dereference::{Dereferenced, FoundRoute, Route, Under};
 use super::validate::Judgement;
 use crate::config::sender::{Alphabet, Concatenation, Cost, CrashPolicy, Leg, Receipts, Settings};
 use crate::crd::smsroute::{self, AlphabetEncoding, ReceiptRequest, Upstream};
-use crate::crd::tenant::{self, RouteOrder, Sender, Service};
+use crate::crd::tenant::{self, Keyword, RouteOrder, Sender, Service};
 use crate::crd::values::{Country, Hours, Weekday};
 use crate::crd::{RetentionPolicySpec, Tenant, TenantSpec};
-use crate::domain::{MilliOre, TenantId};
+use crate::domain::{MilliOre, TenantId, opt_out};
 use crate::keyring::WalWindow;
 use crate::retention::shortened::Wanted;
 use crate::retention::shortened::mail::Wanted as WantedMail;
@@ -117,6 +117,7 @@ fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgem
     let logged = is_logged(spec, policy);
     let open = judgement.closed.is_none();
     let (code, reason) = judgement.closed.clone().unzip();
+    let (stop_words, start_words) = opt_out_words(spec);
     Enforcement {
         generation: tenant.metadata.generation.unwrap_or_default(),
         may_accept: open,
@@ -138,7 +139,24 @@ fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgem
         window: spec.send_window.as_ref().and_then(window),
         crash_policy: crash_policy(spec).as_str().to_owned(),
         receipts_by_webhook_from: receipts_by_webhook_from(spec, policy),
+        stop_words,
+        start_words,
     }
+}
+
+/// The words that stop what the tenant sends, and those that take that back; none where it listens to none.
+fn opt_out_words(spec: &TenantSpec) -> (Vec<String>, Vec<String>) {
+    let written = spec.opt_outs.clone().unwrap_or_default();
+    if written.by_keyword == Some(false) {
+        return (Vec::new(), Vec::new());
+    }
+    let or_usual = |words: &[Keyword], usual: &[&str]| -> Vec<String> {
+        if words.is_empty() {
+            return usual.iter().map(|word| (*word).to_owned()).collect();
+        }
+        words.iter().map(|word| word.to_string()).collect()
+    };
+    (or_usual(&written.stop_words, opt_out::STOP_WORDS), or_usual(&written.start_words, opt_out::START_WORDS))
 }
 
 fn countries(countries: &[Country]) -> String {

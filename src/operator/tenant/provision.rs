@@ -19,7 +19,7 @@ use super::validate::Judgement;
 use crate::config::{NamedKey, names};
 use crate::crd::Tenant;
 use crate::domain::{TenantId, copenhagen_day};
-use crate::keyring::{Class, WalWindow};
+use crate::keyring::{self, Class, WalWindow};
 use crate::pki::{Leaf, sender_of};
 use crate::retention::shortened::{self, Step, Wanted, mail};
 use crate::store::accounts;
@@ -38,8 +38,22 @@ pub(super) async fn keys(scope: &Scope, tenant: TenantId, log_days: u32, today: 
     let context = &scope.context;
     let last = today.saturating_add(DAYS_AHEAD.days());
     let days = context.keyring.provide(tenant, today, last, log_days).await.map_err(Failure::Keyring)?;
+    // First: whoever may store an SMS must be able to store what it asks for.
+    let listening = opt_out_key(scope, tenant).await?;
     accounts::publish_keys(&context.pool, tenant, &days).await.map_err(Failure::Account)?;
-    context.keyring.secure(tenant, today).await.map_err(Failure::Keyring)
+    Ok(context.keyring.secure(tenant, today).await.map_err(Failure::Keyring)? && listening)
+}
+
+/// Publishes what opt-outs by SMS are sealed to, once its private half is safe. Whether it is.
+async fn opt_out_key(scope: &Scope, tenant: TenantId) -> Result<bool, Failure> {
+    let context = &scope.context;
+    let key = match context.keyring.account_key(tenant).await {
+        Ok(key) => key,
+        Err(keyring::Error::NotSafe { .. }) => return Ok(false),
+        Err(error) => return Err(Failure::Keyring(error)),
+    };
+    let published = accounts::publish_opt_out_key(&context.pool, tenant, key.name(), &key.requests_key()).await;
+    published.map(|()| true).map_err(Failure::Account)
 }
 
 /// Makes the keys of the coming hours' copies of mail, where any are to be kept; who has opted out of logging has none left (D3, D4).

@@ -413,3 +413,20 @@ fn receipts_go_to_webhooks_without_a_log_only_where_it_was_asked_and_is_allowed(
         assert_eq!(written, wanted, "{change} under {opt_out}");
     }
 }
+
+// Opt-outs -------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_tenant_listens_to_the_usual_words_to_its_own_or_to_none() {
+    let words = |change: &Value| {
+        let written = tenant(change);
+        let orders = build::orders(&written, &usual(), &judged(change), TODAY).expect("orders");
+        let enforcement = orders.borrow(None).enforcement.clone();
+        (enforcement.stop_words, enforcement.start_words)
+    };
+    let (stop, start) = words(&json!({}));
+    assert!(stop.contains(&"AFMELD".to_owned()) && start.contains(&"START".to_owned()));
+    let (stop, start) = words(&json!({"optOuts": {"stopWords": ["SLUT"]}}));
+    assert_eq!((stop, start.len()), (vec!["SLUT".to_owned()], 3));
+    assert_eq!(words(&json!({"optOuts": {"byKeyword": false, "stopWords": ["SLUT"]}})), (Vec::new(), Vec::new()));
+}

@@ -1,7 +1,7 @@
 //! One transaction for a group of calls: may they, did they before, is there room, and then all rows at once.
 //!
-//! Locks are taken in one order everywhere, keys of repetitions before quotas before what tells duplicates, and each sorted, so
-//! that two groups wait for one another but never in a circle.
+//! Locks are taken in one order everywhere, those of opt-outs before keys of repetitions before quotas before what tells
+//! duplicates, and each sorted, so that two groups wait for one another but never in a circle.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::quota::{self, Limits};
-use super::{Call, Error, Logged, Outcome, duplicates};
+use super::{Call, Error, Logged, Outcome, duplicates, opt_outs};
 use crate::domain::TenantId;
 use crate::store::asking::Lent;
 use crate::store::repeats::{self, Claim, Claimed};
@@ -30,7 +30,8 @@ pub(super) async fn store(pool: &PgPool, calls: &[Call]) -> Result<Vec<Outcome>,
 async fn store_on(db: &mut PgConnection, calls: &[Call]) -> Result<Vec<Outcome>, Error> {
     let mut transaction = db.begin().await.map_err(failed)?;
     let mut outcomes: Outcomes<'_> = calls.iter().map(|call| (call, None)).collect();
-    let (limits, unlogged) = enforce(&mut transaction, &mut outcomes).await.map_err(failed)?;
+    let Enforced { limits, unlogged, gates } = enforce(&mut transaction, &mut outcomes).await.map_err(failed)?;
+    opt_outs::hold(&mut transaction, &mut outcomes, &gates).await.map_err(failed)?;
     claim_keys(&mut transaction, &mut outcomes).await.map_err(failed)?;
     quota::spend(&mut transaction, &mut outcomes, &limits).await.map_err(failed)?;
     if duplicates::claim(&mut transaction, &mut outcomes).await.map_err(failed)? {
@@ -49,16 +50,21 @@ fn open<'a>(outcomes: &'a Outcomes<'_>) -> impl Iterator<Item = &'a Call> {
     outcomes.iter().filter(|(_, outcome)| outcome.is_none()).map(|(call, _)| *call)
 }
 
-/// Refuses the calls of tenants that may not send; returns the limits of the others, and for whom nothing is logged: who sealed a
-/// message may not have heard of that yet (D4).
-async fn enforce(
-    db: &mut PgConnection,
-    outcomes: &mut Outcomes<'_>,
-) -> sqlx::Result<(HashMap<TenantId, Limits>, HashSet<TenantId>)> {
+/// What holds for the tenants of a group.
+struct Enforced {
+    limits: HashMap<TenantId, Limits>,
+    /// Nothing is logged of these: who sealed a message may not have heard of that yet (D4).
+    unlogged: HashSet<TenantId>,
+    /// What `opt_out_gates` says.
+    gates: HashMap<TenantId, i16>,
+}
+
+/// Refuses the calls of tenants that may not send; returns what holds for the others.
+async fn enforce(db: &mut PgConnection, outcomes: &mut Outcomes<'_>) -> sqlx::Result<Enforced> {
     let tenants: Vec<i64> = outcomes.iter().map(|(call, _)| call.tenant.0).collect();
     let rows = sqlx::query!(
-        "select tenant_id, may_accept, code, reason, messages_per_hour, messages_per_day, log_days from enforcement
-         where tenant_id = any($1)",
+        r#"select tenant_id, may_accept, code, reason, messages_per_hour, messages_per_day, log_days, gate as "gate!"
+           from enforcement join opt_out_gates($1) on of_tenant = tenant_id where tenant_id = any($1)"#,
         &tenants
     )
     .fetch_all(db)
@@ -76,10 +82,11 @@ async fn enforce(
         }
     }
     let unlogged = rows.iter().filter(|(_, row)| row.log_days == 0).map(|(tenant, _)| *tenant).collect();
+    let gates = rows.iter().map(|(tenant, row)| (*tenant, row.gate)).collect();
     let limits = rows
         .into_iter()
         .map(|(tenant, row)| (tenant, Limits { per_hour: row.messages_per_hour, per_day: row.messages_per_day }));
-    Ok((limits.collect(), unlogged))
+    Ok(Enforced { limits: limits.collect(), unlogged, gates })
 }
 
 /// Stores the keys of repetitions: of two equal calls one is the first.

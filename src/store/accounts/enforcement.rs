@@ -53,6 +53,10 @@ pub struct Enforcement {
     pub crash_policy: String,
     /// From when on receipts go to webhooks though nothing is logged; `None`: never (D4).
     pub receipts_by_webhook_from: Option<Date>,
+    /// Words by which a handset gets nothing more, in capitals; none: by no word.
+    pub stop_words: Vec<String>,
+    /// Words by which it gets something again.
+    pub start_words: Vec<String>,
 }
 
 /// Hours in which messages go out, in Copenhagen.
@@ -238,8 +242,9 @@ async fn write_enforcement(
         "insert into enforcement as e (tenant_id, generation, may_accept, may_send, code, reason, sender_ids, default_region,
                 max_parts, recipients_per_call, messages_per_day, log_days, log_characters, validity_seconds, crash_policy,
                 receipts_by_webhook_from, sender_countries, allowed_prefixes, window_days, window_from, window_until,
-                messages_per_hour, duplicate_seconds)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+                messages_per_hour, duplicate_seconds, stop_words, start_words)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+                $25)
          on conflict (tenant_id) do update set generation = excluded.generation, may_accept = excluded.may_accept,
                 may_send = excluded.may_send, code = excluded.code, reason = excluded.reason,
                 sender_ids = excluded.sender_ids, default_region = excluded.default_region, max_parts = excluded.max_parts,
@@ -250,7 +255,8 @@ async fn write_enforcement(
                 sender_countries = excluded.sender_countries, allowed_prefixes = excluded.allowed_prefixes,
                 window_days = excluded.window_days, window_from = excluded.window_from,
                 window_until = excluded.window_until, messages_per_hour = excluded.messages_per_hour,
-                duplicate_seconds = excluded.duplicate_seconds
+                duplicate_seconds = excluded.duplicate_seconds, stop_words = excluded.stop_words,
+                start_words = excluded.start_words
          where e is distinct from excluded",
         tenant,
         row.generation,
@@ -275,6 +281,8 @@ async fn write_enforcement(
         row.window.as_ref().map(|window| window.until),
         row.messages_per_hour,
         row.duplicate_seconds,
+        &row.stop_words,
+        &row.start_words,
     )
     .execute(&mut **transaction)
     .await

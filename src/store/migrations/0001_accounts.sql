@@ -40,6 +40,8 @@ create table enforcement (
     window_from         smallint,                        -- and minutes of the day; null: always
     window_until        smallint,
     check ((window_from is null) = (window_until is null)),
+    stop_words          text[] not null default '{}',    -- that a handset writes to get nothing more, in capitals; none: by no word
+    start_words         text[] not null default '{}',    -- and to get something again
     crash_policy        text not null check (crash_policy in ('resend', 'hold'))
 );
 

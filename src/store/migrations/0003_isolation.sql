@@ -468,8 +468,10 @@ begin atomic
     where k.tenant_id = tenant and serves_inbound(tenant) and k.day = (now() at time zone 'Europe/Copenhagen')::date;
 end;
 
--- Stores a sealed inbound message; the same id again changes nothing.
-create function inbound_store(tenant bigint, id uuid, received_on date, at timestamptz, name text, content bytea)
+-- Stores a sealed inbound message; the same id again changes nothing. Where it asks that its sender be written to no more (`stops`), or
+-- again, that is stored with it, and with it who that is, sealed (0012).
+create function inbound_store(tenant bigint, id uuid, received_on date, at timestamptz, name text, content bytea,
+    stops boolean default null, asker bytea default null)
 returns void language plpgsql security definer set search_path = budstikke, pg_temp as $$
 begin
     if not serves_inbound(tenant) then
@@ -479,7 +481,13 @@ begin
     values (tenant, id, received_on, current_route(), at, name, content)
     on conflict do nothing;
     -- Once: not where the same id came again.
-    if found and webhook_listens(tenant) then
+    if not found then
+        return;
+    end if;
+    if stops is not null and asker is not null then
+        insert into opt_out_request (tenant_id, request_id, stops, sealed, asked_at) values (tenant, id, stops, asker, at);
+    end if;
+    if webhook_listens(tenant) then
         perform webhook_tell(array['message.received'], array[tenant], array[id], array[null::smallint], array[null::integer],
             array[at]);
     end if;
@@ -659,7 +667,7 @@ grant execute on function sender_begin(boolean), sender_alive(bigint, integer), 
 grant execute on function connector_shares(), connector_numbers(), receipt_owners(text[], integer[]),
     receipts_apply(text[], integer[], smallint[], integer[], timestamptz[]),
     receipts_park(text[], integer[], smallint[], integer[], timestamptz[]), receipts_retry(integer),
-    inbound_key(bigint), inbound_store(bigint, uuid, date, timestamptz, text, bytea),
+    inbound_key(bigint), inbound_store(bigint, uuid, date, timestamptz, text, bytea, boolean, bytea),
     inbound_store_part(bigint, uuid, date, timestamptz, text, bytea, bigint, smallint, smallint, integer),
     inbound_part_owner(bigint, smallint, integer),
     upstream_tell(uuid, integer, text, bigint, text, text, timestamptz, text, bigint, timestamptz),

@@ -274,6 +274,7 @@ begin
     insert into erasure (tenant_id, class, before) values (tenant, 'account', today) on conflict do nothing;
     foreach held in array array['queue', 'flight', 'message_log', 'message_part', 'inbound', 'mail_copy', 'idempotency', 'duplicate_guard', 'quota', 'price', 'api_key',
         'route_share', 'inbound_number', 'public_key', 'enforcement', 'in_force', 'retention', 'disclosure', 'webhook', 'webhook_job',
+        'opt_out', 'opt_out_request', 'opt_out_key',
         'sender_epoch', 'login'] loop
         execute format('delete from %I where tenant_id = $1', held) using tenant;
         get diagnostics gone = row_count;

@@ -1,7 +1,8 @@
 -- What is decided of messages that wait: to cancel what was not sent, to release what is held or to give it up.
 
 -- Those of `wanted`, or of a batch between two ids, for which it was done. 'cancel' ends what is queued and in no flight (7),
--- 'release' queues what is held, 'fail' ends it (8, -6): whether it was sent nobody knows.
+-- 'release' queues what is held, 'fail' ends it (8, -6): whether it was sent nobody knows. 'opt_out' ends both (7 and 8, -7): their
+-- recipient wants nothing more (0012).
 create function decide(tenant bigint, decision text, wanted uuid[], batch uuid, lowest uuid, below uuid) returns uuid[]
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
@@ -26,13 +27,14 @@ begin
     with gone as (
         delete from queue q
         where q.tenant_id = tenant and q.message_id = any (wanted)
-          and case decision when 'cancel' then q.state = 0 when 'fail' then q.state = 1 end
+          and case decision when 'cancel' then q.state = 0 when 'fail' then q.state = 1 when 'opt_out' then true end
           and not exists (select from flight f where f.tenant_id = tenant and q.message_id = any (f.message_ids))
         returning q.*
     ), logged as (
         insert into message_log (tenant_id, message_id, day, batch_id, state, error, parts, amount, final_at, log_key, entry,
                                  number_hash, reference_hash)
-        select tenant_id, message_id, day, batch_id, case state when 0 then 7 else 8 end, case state when 1 then -6 end,
+        select tenant_id, message_id, day, batch_id, case state when 0 then 7 else 8 end,
+               case decision when 'fail' then -6 when 'opt_out' then -7 end,
                parts, amount, now(), log_key, entry, number_hash, reference_hash
         from gone
         returning message_id, state, error

@@ -227,6 +227,10 @@ async fn registered(service: &Service) {
     let trial = format!("/v1/webhooks/{}/test", text(&webhook.body["id"]));
     assert_eq!(post(service, &service.key, &trial, &Value::Null).await.status, StatusCode::ACCEPTED);
     service.sent("20123457", &"Ø".repeat(200)).await;
+    assert_eq!(
+        post(service, &service.key, "/v1/opt-outs", &json!({"numbers": ["20123459"]})).await.status,
+        StatusCode::OK
+    );
     received(service, tenant, "4520123458", "svar").await;
     disclose(service, &json!({})).await;
 }
@@ -254,6 +258,7 @@ async fn a_copy_tells_everything_that_is_registered() {
     assert_eq!(copy["disclosures"][0]["recipient"], "Politiet");
     assert_eq!(copy["webhooks"][0]["url"], "https://hooks.example.dk/sms");
     assert_eq!(copy["webhookDeliveries"][0]["type"], "webhook.test");
+    assert_eq!(copy["optOuts"][0]["number"], "+4520123459");
     let all = serde_json::to_string(&copy.values().collect::<Vec<_>>()).expect("JSON");
     for hidden in ["hash", "kendt-af", "\"tag\"", "whsec_"] {
         assert!(!all.contains(hidden), "{hidden} opens or recognises something");

@@ -24,6 +24,10 @@ async fn no_number_and_no_text_is_readable_in_any_table() {
         "there is something to read"
     );
 
+    let list = service.api.request(&service.key, reqwest::Method::POST, "/v1/opt-outs");
+    let listed = service.api.call(list.json(&json!({"numbers": [NUMBER[2..]]}))).await;
+    assert_eq!((listed.status, &listed.body["ended"]), (StatusCode::OK, &json!(1)), "{listed:?}");
+
     let rows = everything(&service.databases).await;
     assert!(rows.iter().any(|row| row.contains(id)), "the look takes in the rows");
     for needle in [NUMBER, &NUMBER[2..], TEXT, "fløde"] {

@@ -89,6 +89,14 @@ async fn a_tenant_gets_its_sender_and_a_route_its_connector() {
     assert!(key.matches(&known));
     let keys: i64 = sqlx::query_scalar("select count(*) from public_key").fetch_one(&scene.pool()).await.expect("keys");
     assert!(keys >= 7, "keys are there before they are needed");
+    let (words, key): (Vec<String>, i32) = sqlx::query_as(
+        "select e.stop_words, length(k.key) from opt_out_key k join enforcement e using (tenant_id) where tenant_id = $1",
+    )
+    .bind(own)
+    .fetch_one(&scene.pool())
+    .await
+    .expect("what opt-outs by SMS are sealed to");
+    assert_eq!((words.first().map(String::as_str), key), (Some("STOP"), 32));
     operator.stop().await;
 }
 

@@ -13,6 +13,7 @@ fn account() -> Account {
         log_days: 90,
         log_characters: 160,
         validity_seconds: 172_800,
+        opt_outs: false,
         prices: [("45".to_owned(), MilliOre(30_000)), ("46".to_owned(), MilliOre(45_000))].into_iter().collect(),
     }
 }
