@@ -113,9 +113,9 @@ impl Fault {
     pub(crate) fn leaves_doubt(self) -> bool {
         match self {
             Self::Kill(victim) => matches!(victim, Victim::Sender | Victim::Connector),
-            Self::Cut(link) | Self::Delay(link, _) | Self::Freeze(link) | Self::Lose(link) => {
-                matches!(link, Link::SenderToConnector | Link::ConnectorToUpstream)
-            }
+            Self::Cut(link) => matches!(link, Link::SenderToConnector | Link::ConnectorToUpstream),
+            // A sender waits for its connector for longer than any of these lasts.
+            Self::Delay(link, _) | Self::Freeze(link) | Self::Lose(link) => link == Link::ConnectorToUpstream,
             Self::Stall | Self::Late | Self::Garbage(_) | Self::Drop | Self::Latch => true,
             Self::Throttle(_) => false,
         }
