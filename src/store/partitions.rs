@@ -52,7 +52,7 @@ pub async fn ensure_mail(pool: &PgPool, now: Timestamp) -> Result<i64, Error> {
     made.fetch_one(pool).await.map_err(Error::Make)
 }
 
-/// Removes answers to repeated calls after a day, and quotas and public keys of days gone by; how many rows.
+/// Removes answers to repeated calls after the hours that their account's policy says, and quotas and public keys of days gone by; how many rows.
 ///
 /// # Errors
 /// When the database says no; what was removed until then stays so.

@@ -16,7 +16,8 @@ select ensure_role('budstikke_operator', 'login'), ensure_role('budstikke_api', 
 alter role budstikke_operator set statement_timeout = '60s';
 alter role budstikke_operator set lock_timeout = '10s';
 alter role budstikke_operator set idle_in_transaction_session_timeout = '30s';
-alter role budstikke_operator connection limit 20;
+-- Two of them, a third while they are replaced, ten and a listener each.
+alter role budstikke_operator connection limit 40;
 alter role budstikke_api set statement_timeout = '15s';
 alter role budstikke_api set lock_timeout = '5s';
 alter role budstikke_api set idle_in_transaction_session_timeout = '15s';
@@ -627,17 +628,22 @@ end;
 
 -- The operator's housekeeping --------------------------------------------------------------------------------------
 
--- Removes what has done its work: answers to repeated calls after a day, what told duplicates after its interval, quotas of days
+-- Removes what has done its work: answers to repeated calls after the hours of the account's policy, a day without it, what told duplicates after its interval, quotas of days
 -- gone by, public keys of days gone by. A bounded number of rows at once; returns how many, so that who asks knows whether to ask again.
 create function purge_working(most integer) returns bigint
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
     today constant date := (now() at time zone 'Europe/Copenhagen')::date;
+    -- What is younger than this is nobody's to remove: it is not read.
+    shortest constant integer := (select least(min((spec -> 'working' ->> 'idempotencyHours')::integer), 24) from in_force where kind = 'policy');
     removed bigint;
     gone bigint;
 begin
     delete from idempotency where ctid = any (array(
-        select ctid from idempotency where created_at < now() - interval '24 hours' limit most));
+        select i.ctid from idempotency i left join in_force f on f.tenant_id = i.tenant_id and f.kind = 'policy'
+        where i.created_at < now() - make_interval(hours => shortest)
+          and i.created_at < now() - make_interval(hours => least(coalesce((f.spec -> 'working' ->> 'idempotencyHours')::integer, 24), 72))
+        limit most));
     get diagnostics removed = row_count;
     delete from duplicate_guard where ctid = any (array(select ctid from duplicate_guard where until < now() limit most));
     get diagnostics gone = row_count;

@@ -56,6 +56,33 @@ async fn answers_are_kept_for_a_day() {
 }
 
 #[tokio::test]
+async fn answers_are_kept_as_long_as_the_accounts_policy_says() {
+    let service = Service::start().await;
+    let operator = service.databases.data.pool("budstikke_operator");
+    let purged = async |hours: i32, age: i32| {
+        sqlx::query(
+            "insert into in_force (tenant_id, kind, name, spec)
+             values ($1, 'policy', 'policy', jsonb_build_object('working', jsonb_build_object('idempotencyHours', $2::integer)))
+             on conflict (tenant_id, kind) do update set spec = excluded.spec",
+        )
+        .bind(service.tenant.0)
+        .bind(hours)
+        .execute(&service.owner())
+        .await
+        .expect("in force");
+        let old = sqlx::query("update idempotency set created_at = now() - make_interval(hours => $1)").bind(age);
+        old.execute(&service.owner()).await.expect("age");
+        budstikke::store::partitions::purge(&operator).await.expect("purge")
+    };
+    service.api.post_once(&service.key, "order", &json!({"to": "20123456", "text": "Hej"})).await;
+    assert_eq!(purged(48, 47).await, 0);
+    assert_eq!(purged(2, 1).await, 0);
+    assert_eq!(purged(48, 49).await, 1);
+    service.api.post_once(&service.key, "order", &json!({"to": "20123456", "text": "Hej"})).await;
+    assert_eq!(purged(2, 3).await, 1);
+}
+
+#[tokio::test]
 async fn the_key_with_another_body_is_refused() {
     let service = Service::start().await;
     service.api.post_once(&service.key, "order", &json!({"to": "20123456", "text": "Hej"})).await;

@@ -195,7 +195,8 @@ impl Scene {
         let (id, now) = (Uuid::now_v7(), SystemClock.now());
         let sealed = public.seal(id, Field::Inbound, plain.reveal()).expect("sealed");
         let (tenant, key_name) = (self.service.tenant, key.name.clone());
-        let row = SealedInbound { tenant, id, day: copenhagen_day(now), received_at: now, key_name, sealed, asks: None };
+        let row =
+            SealedInbound { tenant, id, day: copenhagen_day(now), received_at: now, key_name, sealed, asks: None };
         let part = Part { thread: count.into(), number, count, digest: number.into() };
         inbound::store_part(&self.connector, &row, &part).await.expect("stored");
         id
