@@ -7,8 +7,8 @@
 //! - `circuit`, `standing`: whether the upstream takes anything, told to senders, metrics and the route's status.
 //! - `answers`, `owners`, `message_id`, `tag`: what became of a submit, and whose it is when its receipt comes.
 //! - `intake`, `delivery`: what the upstream brings. `receipt`, `receipts`, `batch`, `spelling`: receipts. `inbound`: SMS from handsets.
-//! - `follow`: what the database says. `report`: what it is told of the upstream, for the route's status. `metrics`,
-//!   `speed`.
+//! - `works`: how these work together. `follow`: what the database says. `report`: what it is told of the upstream, for the route's status.
+//!   `metrics`, `speed`.
 //!
 //! It has no key that opens anything, and no right to a table: a few functions of its route's login.
 mod answers;
@@ -39,6 +39,7 @@ mod spelling;
 mod standing;
 mod tag;
 mod upstream;
+mod works;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -49,11 +50,10 @@ use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub use tag::InvalidTagKey;
@@ -62,6 +62,7 @@ use crate::config::connector::ConnectorConfig;
 use crate::config::{self, Mount};
 use crate::domain::{Clock, SystemClock};
 use crate::pki;
+use crate::smpp::client::Network;
 use crate::smpp::server::{self, Limits};
 use crate::smpp::session::Options;
 use crate::store::{self, Dsn, DsnError};
@@ -78,8 +79,6 @@ const SENDERS: usize = 10_000;
 const RECEIPTS: usize = 400;
 /// Between two looks at unused credit and figures.
 const TICK: Duration = Duration::from_millis(250);
-/// Submits between being sent and being watched, at most.
-const FLIGHTS: usize = 256;
 
 /// Arguments of the role.
 #[derive(Debug, clap::Args)]
@@ -244,35 +243,17 @@ impl Connector {
         let Self { config, pool, clock, listener, callbacks, drain } = self;
         let current = Arc::clone(&config.borrow());
         let metrics = metrics::Metrics::new(registry, &current.settings.name);
-        let key = Arc::new(tag::TagKey::new(&current.tag_key).map_err(Error::ReadTagKey)?);
+        let key = tag::TagKey::new(&current.tag_key).map_err(Error::ReadTagKey)?;
         let tls = pki::mutual_server_config(&current.identity).map_err(Error::PrepareTls)?;
         let tls = Arc::new(ArcSwap::new(tls));
-        let exchange = Arc::new(exchange::Exchange::default());
-        let binds = Arc::new(binds::Binds::default());
-        let brake = Arc::new(brake::Brake::default());
-        let memory = Arc::new(owners::Memory::default());
-        let spelling = Arc::new(spelling::Spelling::new(config.clone()));
-        let standing = standing::Standing::new(Arc::clone(&exchange), Arc::clone(&clock), metrics.clone());
-        let standing = Arc::new(standing);
+        let shown = callback_config(&current).map_err(Error::PrepareTls)?;
+        let works = works::Works::new(key, config.clone(), clock, metrics.clone());
+        let exchange = Arc::clone(&works.exchange);
         let changed = Arc::new(Notify::new());
         let (no_senders, no_upstream) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
 
-        let receipts = receipts::Receipts::new(
-            Arc::clone(&exchange),
-            Arc::clone(&memory),
-            Arc::clone(&spelling),
-            &pool,
-            metrics.clone(),
-        );
-        let intake = Arc::new(intake::Intake {
-            receipts,
-            inbox: inbound::Inbox::new(pool.clone()),
-            key: Arc::clone(&key),
-            config: config.clone(),
-            clock,
-            metrics: metrics.clone(),
-        });
+        let intake = works.intake(receipts::Books::of(&pool), inbound::Inbox::new(pool.clone()));
         let follow = Arc::new(follow::Follow {
             pool: pool.clone(),
             exchange: Arc::clone(&exchange),
@@ -281,84 +262,36 @@ impl Connector {
         });
         tasks.spawn(Arc::clone(&follow).read());
         tasks.spawn(follow.listen());
-        let last_failure = Arc::new(report::LastFailure::default());
         let reporter = report::Reporter {
             pool: pool.clone(),
             pod: Uuid::now_v7(),
-            binds: Arc::clone(&binds),
-            last_failure: Arc::clone(&last_failure),
-            spelling: Arc::clone(&spelling),
-            standing: Arc::clone(&standing),
+            binds: Arc::clone(&works.binds),
+            last_failure: Arc::clone(&works.last_failure),
+            spelling: Arc::clone(&works.spelling),
+            standing: Arc::clone(&works.standing),
             config: config.clone(),
         };
         tasks.spawn(reporter.clone().run());
         tasks.spawn(receipts::Receipts::retry(pool, metrics.clone()));
 
         tasks.spawn(heed(config.clone(), Arc::clone(&exchange), Arc::clone(&tls), metrics.clone()));
-        let (flights, landing) = mpsc::channel(FLIGHTS);
-        let dispatch = dispatch::Dispatch {
-            exchange: Arc::clone(&exchange),
-            binds: Arc::clone(&binds),
-            brake: Arc::clone(&brake),
-            config: config.clone(),
-            flights,
-            metrics: metrics.clone(),
-        };
-        tasks.spawn(dispatch.run());
-        let answers = answers::Answers {
-            exchange: Arc::clone(&exchange),
-            binds: Arc::clone(&binds),
-            brake: Arc::clone(&brake),
-            standing: Arc::clone(&standing),
-            memory: Arc::clone(&memory),
-            spelling: Arc::clone(&spelling),
-            key: Arc::clone(&key),
-            config: config.clone(),
-            metrics: metrics.clone(),
-        };
-        tasks.spawn(answers.run(landing));
-        let tick = Tick {
-            exchange: Arc::clone(&exchange),
-            binds: Arc::clone(&binds),
-            memory: Arc::clone(&memory),
-            standing: Arc::clone(&standing),
-            metrics: metrics.clone(),
-        };
-        tasks.spawn(tick.run());
+        let upstream = works.start(&mut tasks, Arc::clone(&intake), Network, drain, no_upstream.clone());
 
         let limits = limits(&current);
         let service = Arc::new(senders::Senders {
             exchange: Arc::clone(&exchange),
             tls,
-            key,
+            key: Arc::clone(&works.key),
             unknown: changed,
             stop: no_senders.clone(),
             metrics: metrics.clone(),
         });
         let senders = tokio::spawn(server::serve(listener, limits, service, no_senders.clone()));
-        let callbacks = match callbacks {
-            Some(listener) => {
-                let tls = callback_tls(config.clone(), callback_config(&current).map_err(Error::PrepareTls)?);
-                let router = https::Callbacks::router(Arc::clone(&intake), metrics.clone());
-                Some(tokio::spawn(web::serve(listener, tls, router, no_upstream.clone())))
-            }
-            None => None,
-        };
-        let upstream = Arc::new(upstream::Upstream {
-            exchange: Arc::clone(&exchange),
-            binds,
-            brake,
-            last_failure,
-            standing,
-            intake,
-            config,
-            drain,
-            metrics,
-            turn: Arc::new(Mutex::new(())),
-            gate: std::sync::Mutex::default(),
-            reading: TaskTracker::new(),
+        let callbacks = callbacks.map(|listener| {
+            let router = https::Callbacks::router(intake, metrics);
+            tokio::spawn(web::serve(listener, callback_tls(config, shown), router, no_upstream.clone()))
         });
-        let upstream = tokio::spawn(upstream.run(no_upstream.clone()));
+        let memory = works.memory;
         Ok(Running { exchange, memory, reporter, tasks, senders, upstream, callbacks, no_senders, no_upstream, drain })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `place`: one sends, others stand by. `engine`: the one loop, and what it has the database do. `reader`: when to look
 //!   into the queue.
+//! - `database`: what it asks of PostgreSQL.
 //! - `book`, `lane`, `ledger`: the messages on their way, what waits for each route, what is to be stored.
 //! - `link`, `route`: the session with a connector, and what it allows.
 //! - `opener`, `compose`, `verdict`, `receipt`: between ciphertext, message and PDU.
@@ -10,6 +11,7 @@
 //! else; no database connection (but where others stand by: then it gives signs of life).
 mod book;
 mod compose;
+mod database;
 mod engine;
 mod lane;
 mod ledger;
@@ -38,6 +40,7 @@ use place::Place;
 use crate::config::sender::SenderConfig;
 use crate::config::{self, Mount};
 use crate::domain::{Clock, SystemClock};
+use crate::smpp::client::Network;
 use crate::store::{self, Dsn, DsnError, claim};
 use crate::telemetry::health::{self, Ready};
 
@@ -222,6 +225,7 @@ impl Sender {
                 config: self.config.clone(),
                 clock: Arc::clone(&self.clock),
                 signals: sender.clone(),
+                dial: Network,
                 stop: unlink.clone(),
             };
             links.spawn(link.run());
@@ -229,7 +233,7 @@ impl Sender {
         drop(sender);
         let _unlink = unlink.drop_guard();
         let setup = engine::Setup {
-            pool: self.pool.clone(),
+            database: self.pool.clone(),
             tenant: config.settings.tenant_id,
             epoch,
             legs: config.settings.routes.clone(),

@@ -8,8 +8,9 @@
 //! - [`client`]: connect and bind. [`server`]: listen, authenticate, serve.
 //! - [`vendor`]: what sender and connector say to each other beyond SMPP.
 //! - [`fault`]: whose fault a refusal is.
-//! - [`pacing`], [`fair`], [`backoff`]: how fast, whose turn, and when to try again.
+//! - [`pacing`], [`fair`], [`backoff`], [`chance`]: how fast, whose turn, and when to try again.
 pub mod backoff;
+pub mod chance;
 pub mod client;
 pub mod fair;
 pub mod fault;

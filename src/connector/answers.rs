@@ -51,6 +51,12 @@ impl Answers {
         let mut more = true;
         while more || !under_way.is_empty() {
             tokio::select! {
+                // Answers first: they make room, and end by themselves when no flight follows.
+                biased;
+                Some((job, outcome, written)) = under_way.next() => {
+                    self.settle(job, outcome, written);
+                    self.memory.landed();
+                }
                 flight = flights.recv(), if more => match flight {
                     Some(Flight { job, pending, written }) => {
                         self.memory.departed();
@@ -58,10 +64,6 @@ impl Answers {
                     }
                     None => more = false,
                 },
-                Some((job, outcome, written)) = under_way.next() => {
-                    self.settle(job, outcome, written);
-                    self.memory.landed();
-                }
             }
         }
     }

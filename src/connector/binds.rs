@@ -99,6 +99,7 @@ impl Binds {
             let mut waiting: FuturesUnordered<_> =
                 lines.iter().map(async |(number, line)| line.reserve().await.map(|place| (*number, place))).collect();
             tokio::select! {
+                biased;
                 () = changed => {}
                 Some(Some(found)) = waiting.next() => return Some(found),
             }

@@ -10,7 +10,7 @@
 //!
 //! A plain SMPP client knows nothing of demand and credit: each submit of it is its own demand of one. Where its turn is
 //! not now the submit is refused, but its place among the others stands: credit that comes by it waits for the next one.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -132,8 +132,8 @@ impl Ledger {
 
     /// Gives what room there is beside `waiting` submits. Not for every single place that becomes free on a fast
     /// route: a twentieth of a second of the rate at once.
-    pub(super) fn grant(&mut self, waiting: usize, now: Instant) -> HashMap<TenantId, u32> {
-        let given = HashMap::new();
+    pub(super) fn grant(&mut self, waiting: usize, now: Instant) -> BTreeMap<TenantId, u32> {
+        let given = BTreeMap::new();
         let taken = waiting + self.out;
         let room = self.most.saturating_sub(taken);
         if taken > 0 && room < (self.most / 10).max(1) {
@@ -143,11 +143,11 @@ impl Ledger {
     }
 
     /// Gives one, whoever's turn it is: for a route that is tried again.
-    pub(super) fn grant_one(&mut self, now: Instant) -> HashMap<TenantId, u32> {
-        self.give(1, now, HashMap::new())
+    pub(super) fn grant_one(&mut self, now: Instant) -> BTreeMap<TenantId, u32> {
+        self.give(1, now, BTreeMap::new())
     }
 
-    fn give(&mut self, room: usize, now: Instant, mut given: HashMap<TenantId, u32>) -> HashMap<TenantId, u32> {
+    fn give(&mut self, room: usize, now: Instant, mut given: BTreeMap<TenantId, u32>) -> BTreeMap<TenantId, u32> {
         for _ in 0..room {
             let Some(tenant) = self.fair.choose() else { break };
             if let Some(account) = self.accounts.get_mut(&tenant) {

@@ -1,6 +1,6 @@
 //! Where the senders' side and the upstream's side meet: who is bound, who has credit, and what waits for its turn.
 //! One lock around plain state; nothing waits while holding it.
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -95,8 +95,8 @@ pub(super) struct Exchange {
 struct State {
     ledger: Ledger,
     /// Tenants with a share, and the newest epoch that is known of each.
-    known: HashMap<TenantId, Known>,
-    seats: HashMap<TenantId, Place>,
+    known: BTreeMap<TenantId, Known>,
+    seats: BTreeMap<TenantId, Place>,
     queue: Queue<Job>,
     /// Some bind takes submits.
     open: bool,
@@ -161,7 +161,7 @@ impl Exchange {
     pub(super) fn share(&self, shares: &[Share]) {
         let mut state = self.state();
         let now = Instant::now();
-        let sharing: HashSet<_> = shares.iter().map(|share| share.tenant).collect();
+        let sharing: BTreeSet<_> = shares.iter().map(|share| share.tenant).collect();
         let gone: Vec<_> = state.known.keys().filter(|known| !sharing.contains(known)).copied().collect();
         for tenant in gone {
             state.known.remove(&tenant);
@@ -368,10 +368,10 @@ impl State {
     }
 
     /// One submit at a time tries an upstream again, and another one a while later where nothing was heard of it.
-    fn grant_one(&mut self, now: Instant) -> HashMap<TenantId, u32> {
+    fn grant_one(&mut self, now: Instant) -> BTreeMap<TenantId, u32> {
         let tried = self.tried_at.is_some_and(|at| now.saturating_duration_since(at) < TRY_AGAIN);
         if tried || self.ledger.out() > 0 || self.queue.len() > 0 {
-            return HashMap::new();
+            return BTreeMap::new();
         }
         let given = self.ledger.grant_one(now);
         if !given.is_empty() {

@@ -1,6 +1,6 @@
 //! What waits for its turn upstream: each tenant's in the order of coming, and among tenants by weight. So whoever joins
 //! goes next, and not behind all that the others have waiting.
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::domain::TenantId;
 use crate::smpp::fair::Fair;
@@ -13,14 +13,14 @@ pub(super) struct Turn(u64);
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     fair: Fair<TenantId>,
-    waiting: HashMap<TenantId, VecDeque<(Turn, T)>>,
+    waiting: BTreeMap<TenantId, VecDeque<(Turn, T)>>,
     turns: u64,
     length: usize,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { fair: Fair::default(), waiting: HashMap::new(), turns: 0, length: 0 }
+        Self { fair: Fair::default(), waiting: BTreeMap::new(), turns: 0, length: 0 }
     }
 }
 

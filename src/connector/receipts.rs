@@ -42,25 +42,23 @@ pub(super) struct Receipts {
     exchange: Arc<Exchange>,
     memory: Arc<Memory>,
     spelling: Arc<Spelling>,
-    owners: Batch<(String, u32), Option<TenantId>>,
-    apply: Batch<UpstreamReceipt, Applied>,
-    park: Batch<UpstreamReceipt, ()>,
+    books: Books,
     metrics: Metrics,
 }
 
-impl Receipts {
-    pub(super) fn new(
-        exchange: Arc<Exchange>,
-        memory: Arc<Memory>,
-        spelling: Arc<Spelling>,
-        pool: &PgPool,
-        metrics: Metrics,
-    ) -> Self {
+/// What the database knows of messages, as far as receipts go.
+#[derive(Debug)]
+pub(super) struct Books {
+    pub(super) owners: Batch<(String, u32), Option<TenantId>>,
+    pub(super) apply: Batch<UpstreamReceipt, Applied>,
+    pub(super) park: Batch<UpstreamReceipt, ()>,
+}
+
+impl Books {
+    /// Those of PostgreSQL.
+    pub(super) fn of(pool: &PgPool) -> Self {
         let (asked, applied, parked) = (pool.clone(), pool.clone(), pool.clone());
         Self {
-            exchange,
-            memory,
-            spelling,
             owners: Batch::start(move |keys| {
                 let pool = asked.clone();
                 async move { heard(store::owners(&pool, &keys).await) }
@@ -73,8 +71,19 @@ impl Receipts {
                 let pool = parked.clone();
                 async move { heard(store::park(&pool, &receipts).await).map(|()| vec![(); receipts.len()]) }
             }),
-            metrics,
         }
+    }
+}
+
+impl Receipts {
+    pub(super) fn new(
+        exchange: Arc<Exchange>,
+        memory: Arc<Memory>,
+        spelling: Arc<Spelling>,
+        books: Books,
+        metrics: Metrics,
+    ) -> Self {
+        Self { exchange, memory, spelling, books, metrics }
     }
 
     /// Brings one receipt to where it belongs. When this returns without an error the receipt is safe.
@@ -98,7 +107,7 @@ impl Receipts {
         }
         let Receipt { key, written, state, error, done_at } = receipt;
         let row = UpstreamReceipt { upstream_id: key.0.clone(), tag: key.1.0, state, error, done_at };
-        let applied = self.apply.ask(row.clone()).await?;
+        let applied = self.books.apply.ask(row.clone()).await?;
         match &written {
             _ if applied != Applied::Unknown => self.spelling.familiar(),
             Some(written) => self.spelling.strange(written.reveal(), key.1),
@@ -108,7 +117,7 @@ impl Receipts {
             Applied::Now => ReceiptPath::Database,
             Applied::Before => ReceiptPath::Repeated,
             Applied::Unknown => {
-                self.park.ask(row).await?;
+                self.books.park.ask(row).await?;
                 ReceiptPath::Parked
             }
         })
@@ -120,7 +129,7 @@ impl Receipts {
         if let Some(owner) = self.memory.get(key) {
             return Some(Some(owner));
         }
-        if let Some(owner) = self.owners.ask((key.0.clone(), key.1.0)).await? {
+        if let Some(owner) = self.books.owners.ask((key.0.clone(), key.1.0)).await? {
             return Some(Some(owner));
         }
         Some(self.memory.wait(key, OVERTAKEN).await)

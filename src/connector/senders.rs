@@ -73,6 +73,9 @@ impl Service for Senders {
         tracing::info!(tenant = %sender.tenant, epoch = sender.epoch, "a sender is bound");
         loop {
             tokio::select! {
+                biased;
+                () = seat.lost.cancelled() => break,
+                () = self.stop.cancelled() => break,
                 event = incoming.next() => match event {
                     Some(Event::Request(Request { pdu: Pdu::SubmitSm(submit), responder })) => {
                         let part = MessagePart::find(submit.tlvs());
@@ -85,8 +88,6 @@ impl Service for Senders {
                     },
                     None => break,
                 },
-                () = seat.lost.cancelled() => break,
-                () = self.stop.cancelled() => break,
             }
         }
         self.exchange.leave(seat.id);

@@ -26,7 +26,7 @@ use crate::config::connector::{Addressing, Bind, ConnectorConfig, Https, IdForma
 use crate::domain::RouteId;
 use crate::pki;
 use crate::smpp::backoff::Backoff;
-use crate::smpp::client::{self, BindError, ConnectError, Credentials, Target, Tls};
+use crate::smpp::client::{self, BindError, ConnectError, Credentials, Dial, Target, Tls};
 use crate::smpp::session::{BindKind, Incoming, Options, Session};
 use crate::store::upstream_reports::Failure;
 
@@ -70,7 +70,7 @@ impl Error {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Upstream {
+pub(super) struct Upstream<D> {
     pub(super) exchange: Arc<Exchange>,
     pub(super) binds: Arc<Binds>,
     pub(super) brake: Arc<Brake>,
@@ -81,6 +81,8 @@ pub(super) struct Upstream {
     /// How long a bind that is closed waits for the answers still due.
     pub(super) drain: Duration,
     pub(super) metrics: Metrics,
+    /// How the upstream is reached over SMPP.
+    pub(super) dial: D,
     /// Whose turn it is to be made anew.
     pub(super) turn: Arc<Mutex<()>>,
     /// Held while the list of binds changes, so that "open" is told in the same order.
@@ -105,7 +107,7 @@ enum Over {
     Outdated(OwnedMutexGuard<()>),
 }
 
-impl Upstream {
+impl<D: Dial> Upstream<D> {
     /// Keeps as many binds as the configuration says, until `stop`.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut config = self.config.clone();
@@ -125,6 +127,7 @@ impl Upstream {
                 running.push((stop.clone(), tasks.spawn(Arc::clone(&self).keep(number, stop))));
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = changed(&mut config) => {}
             }
@@ -143,8 +146,9 @@ impl Upstream {
         loop {
             let current = Arc::clone(&config.borrow_and_update());
             let opened = tokio::select! {
-                opened = self.open(&current) => opened,
+                biased;
                 () = stop.cancelled() => return,
+                opened = self.open(&current) => opened,
             };
             match opened {
                 Ok(opened) => {
@@ -174,9 +178,10 @@ impl Upstream {
                 }
             }
             tokio::select! {
-                () = sleep(backoff.delay()) => {}
-                () = changed(&mut config) => backoff = self::backoff(&config.borrow()),
+                biased;
                 () = stop.cancelled() => return,
+                () = changed(&mut config) => backoff = self::backoff(&config.borrow()),
+                () = sleep(backoff.delay()) => {}
             }
         }
     }
@@ -196,6 +201,7 @@ impl Upstream {
         }
         self.change(|binds| submits.into_iter().for_each(|line| binds.add(number, line)));
         let over = tokio::select! {
+            biased;
             (Ended { failure, reason }, ..) = select_all(lines.iter().map(|line| Box::pin(line.over()))) => {
                 let reason = reason.map(tracing::field::display);
                 tracing::warn!(bind = number, ?failure, reason, "the bind to the upstream is over");
@@ -240,7 +246,7 @@ impl Upstream {
             // What it brings arrives by callbacks.
             return Ok(Opened { submits: Some(line.clone()), lines: vec![line], incoming: Vec::new() });
         }
-        let (sessions, incoming): (Vec<_>, _) = open(config).await?.into_iter().unzip();
+        let (sessions, incoming): (Vec<_>, _) = open(config, &self.dial).await?.into_iter().unzip();
         let submits = sessions.iter().find(|session| session.kind() != BindKind::Receiver).cloned();
         let lines = sessions.into_iter().map(Line::Smpp).collect();
         Ok(Opened { submits: submits.map(Line::Smpp), lines, incoming })
@@ -293,19 +299,19 @@ fn makes_other_bind(one: &ConnectorConfig, other: &ConnectorConfig) -> bool {
         || (&one.system_id, &one.password, &one.upstream_ca) != (&other.system_id, &other.password, &other.upstream_ca)
 }
 
-async fn open(config: &ConnectorConfig) -> Result<Vec<(Session, Incoming)>, Error> {
+async fn open(config: &ConnectorConfig, dial: &impl Dial) -> Result<Vec<(Session, Incoming)>, Error> {
     let kinds: &[BindKind] = match config.settings.bind {
         Bind::Transceiver => &[BindKind::Transceiver],
         Bind::Separate => &[BindKind::Transmitter, BindKind::Receiver],
     };
     let mut sessions = Vec::new();
     for kind in kinds {
-        sessions.push(open_one(config, *kind).await?);
+        sessions.push(open_one(config, *kind, dial).await?);
     }
     Ok(sessions)
 }
 
-async fn open_one(config: &ConnectorConfig, kind: BindKind) -> Result<(Session, Incoming), Error> {
+async fn open_one(config: &ConnectorConfig, kind: BindKind, dial: &impl Dial) -> Result<(Session, Incoming), Error> {
     let settings = &config.settings;
     let tls = match &settings.tls_name {
         Some(name) => Some(Tls {
@@ -329,6 +335,6 @@ async fn open_one(config: &ConnectorConfig, kind: BindKind) -> Result<(Session, 
         unanswered: UNANSWERED,
         ..Options::default()
     };
-    let stream = client::connect(&target).await.map_err(Error::Connect)?;
+    let stream = dial.dial(&target).await.map_err(Error::Connect)?;
     client::bind(stream, kind, &credentials, settings.bind_timeout(), options).await.map_err(Error::Bind)
 }

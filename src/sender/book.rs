@@ -374,12 +374,14 @@ impl<A> Book<A> {
                 self.put(id, moment);
             }
         }
-        let expired: Vec<_> = self
+        let mut expired: Vec<_> = self
             .messages
             .iter()
             .filter(|(_, message)| message.place == Place::Waiting && message.expires_at <= moment.at)
             .map(|(id, message)| (message.turn(*id), message.route))
             .collect();
+        // Oldest first, whatever the map's order.
+        expired.sort_unstable();
         for (turn, route) in expired {
             self.lanes.get_mut(route).into_iter().for_each(|lane| lane.leave(turn));
             self.too_late(turn.id, moment);

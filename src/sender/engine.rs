@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::FuturesUnordered;
-use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Pace;
 use super::book::{Book, Effect, Moment};
+use super::database::Database;
 use super::ledger::{Batch, Met};
 use super::link::Signal;
 use super::metrics::{self, Metrics};
@@ -44,8 +44,8 @@ pub enum End {
 }
 
 /// Who sends, and with what.
-pub(super) struct Setup {
-    pub(super) pool: PgPool,
+pub(super) struct Setup<D> {
+    pub(super) database: D,
     pub(super) tenant: TenantId,
     pub(super) epoch: i64,
     pub(super) legs: Vec<Leg>,
@@ -56,8 +56,8 @@ pub(super) struct Setup {
     pub(super) ready: Ready,
 }
 
-pub(super) struct Engine {
-    pool: PgPool,
+pub(super) struct Engine<D> {
+    database: D,
     tenant: TenantId,
     epoch: i64,
     opener: Opener,
@@ -103,8 +103,8 @@ impl Future for Submit {
     }
 }
 
-impl Engine {
-    pub(super) fn new(setup: Setup) -> Self {
+impl<D: Database> Engine<D> {
+    pub(super) fn new(setup: Setup<D>) -> Self {
         Self {
             book: Book::new(&setup.legs),
             routes: setup.legs.into_iter().map(|leg| Route::new(leg.name)).collect(),
@@ -123,7 +123,7 @@ impl Engine {
             wound_at: None,
             stopping: None,
             end: End::Stopped,
-            pool: setup.pool,
+            database: setup.database,
             tenant: setup.tenant,
             epoch: setup.epoch,
             opener: setup.opener,
@@ -144,15 +144,17 @@ impl Engine {
             }
             let next = tokio::time::Instant::from_std(self.next_change(moment));
             tokio::select! {
+                // What is rare and bounded first, so that nothing waits behind the stream of answers.
+                biased;
                 () = stop.cancelled(), if self.stopping.is_none() => self.begin_stop(End::Stopped),
-                Some(answer) = self.submits.next(), if !self.submits.is_empty() => self.take_answers(answer),
+                Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.take_done(done),
                 Some(signal) = signals.recv() => {
                     self.take_signal(signal);
                     while let Ok(signal) = signals.try_recv() {
                         self.take_signal(signal);
                     }
                 }
-                Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.take_done(done),
+                Some(answer) = self.submits.next(), if !self.submits.is_empty() => self.take_answers(answer),
                 () = tokio::time::sleep_until(next) => {}
             }
         }
@@ -164,13 +166,13 @@ impl Engine {
     }
 
     fn moment(&self) -> Moment {
-        Moment { at: self.clock.now(), now: Instant::now() }
+        Moment { at: self.clock.now(), now: now() }
     }
 
     fn begin_stop(&mut self, end: End) {
         if self.stopping.is_none() {
             tracing::info!(?end, unsettled = self.book.unsettled(), "stopping");
-            self.stopping = Some(Instant::now() + self.pace.drain);
+            self.stopping = Some(now() + self.pace.drain);
             self.end = end;
         }
     }
@@ -346,4 +348,9 @@ impl Engine {
             .filter(|change| *change > moment.now);
         changes.fold(self.reader.next_read(moment.now), Instant::min)
     }
+}
+
+/// The present by the runtime's clock, which sleeps go by too.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -14,7 +14,7 @@ use crate::domain::{Circuit, Clock, Secret};
 use crate::pki;
 use crate::smpp::CommandStatus;
 use crate::smpp::backoff::Backoff;
-use crate::smpp::client::{self, Credentials, Target, Tls};
+use crate::smpp::client::{self, Credentials, Dial, Target, Tls};
 use crate::smpp::session::{BindKind, Event, Options, Responder, Session};
 use crate::smpp::vendor::Flow;
 use crate::store::receipts::Receipt;
@@ -69,7 +69,7 @@ enum Error {
 
 /// One route's session, for as long as the sender runs.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Link<D> {
     pub(super) index: usize,
     pub(super) leg: Leg,
     pub(super) epoch: i64,
@@ -77,10 +77,12 @@ pub(super) struct Link {
     pub(super) config: watch::Receiver<Arc<SenderConfig>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) signals: mpsc::Sender<Signal>,
+    /// How the connector is reached.
+    pub(super) dial: D,
     pub(super) stop: CancellationToken,
 }
 
-impl Link {
+impl<D: Dial> Link<D> {
     /// Keeps the session until stopped.
     pub(super) async fn run(self) {
         let stop = self.stop.clone();
@@ -129,7 +131,7 @@ impl Link {
             }),
             timeout: PATIENCE,
         };
-        let connection = client::connect(&target).await.map_err(Error::Connect)?;
+        let connection = self.dial.dial(&target).await.map_err(Error::Connect)?;
         let credentials = Credentials {
             system_id: format!("t{}", config.settings.tenant_id),
             password: Secret::new(""),

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Pace;
 use crate::domain::MessageId;
+use crate::smpp::chance;
 
 /// A message is committed within so long after its id was made, or is found by a read from the front.
 const LATE: u64 = 10_000;
@@ -143,7 +144,7 @@ impl Reader {
         if front {
             self.front_at = Some(now);
             let (least, most) = self.poll;
-            let wait = rand::random_range(least..=most);
+            let wait = chance::between(least, most);
             self.poll_at = Some(now + due.map_or(wait, |due| due.min(wait)));
         }
     }

@@ -2,6 +2,8 @@
 //! came back do not all arrive in the same second.
 use std::time::Duration;
 
+use super::chance;
+
 /// The delays between attempts. Start anew with [`Backoff::reset`] once an attempt has held.
 #[derive(Debug, Clone)]
 pub struct Backoff {
@@ -21,7 +23,7 @@ impl Backoff {
     pub fn delay(&mut self) -> Duration {
         let step = self.next;
         self.next = step.saturating_mul(2).min(self.most);
-        step.mul_f64(rand::random_range(0.5..=1.0))
+        chance::between(step / 2, step)
     }
 
     /// Begins again with the first delay.

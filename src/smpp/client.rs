@@ -41,6 +41,30 @@ pub struct Tls {
 /// A connection, plain or TLS.
 pub type Connection = Either<TcpStream, Box<tokio_rustls::client::TlsStream<TcpStream>>>;
 
+/// Opens streams to peers. The network does; a simulation has something else in its place.
+pub trait Dial: std::fmt::Debug + Send + Sync + 'static {
+    /// What is opened.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Opens one.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    fn dial(&self, target: &Target) -> impl Future<Output = Result<Self::Stream, ConnectError>> + Send;
+}
+
+/// The network: see [`connect`].
+#[derive(Debug, Clone, Copy)]
+pub struct Network;
+
+impl Dial for Network {
+    type Stream = Connection;
+
+    async fn dial(&self, target: &Target) -> Result<Connection, ConnectError> {
+        connect(target).await
+    }
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {

@@ -106,7 +106,7 @@ fn credit_without_use_is_taken_back_and_still_honoured() {
     route.now += UNUSED;
     route.ledger.reclaim(route.now);
     // B has room now, and A no more credit than it holds already.
-    assert_eq!(route.ledger.grant(0, route.now), HashMap::from([(A, 5), (B, 5)]));
+    assert_eq!(route.ledger.grant(0, route.now), BTreeMap::from([(A, 5), (B, 5)]));
     for _ in 0..15 {
         assert!(route.ledger.spend(A, route.now));
     }
@@ -233,5 +233,5 @@ fn a_plain_client_that_speaks_of_demand_is_one_no_more() {
     assert_eq!((0..11).filter(|_| route.submit_plainly(A)).count(), 10);
     assert_eq!(route.ledger.wanting(), 1, "the eleventh is expected again");
     route.ledger.demand(A, 1);
-    assert_eq!(route.ledger.grant(0, route.now), HashMap::from([(A, 1)]), "what it says counts, and nothing else");
+    assert_eq!(route.ledger.grant(0, route.now), BTreeMap::from([(A, 1)]), "what it says counts, and nothing else");
 }

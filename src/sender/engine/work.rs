@@ -6,11 +6,11 @@ use uuid::Uuid;
 use super::Engine;
 use crate::domain::{MessageId, TenantId};
 use crate::sender::book::{Moment, Opened};
+use crate::sender::database::Database;
 use crate::sender::engine::End;
 use crate::sender::ledger::Batch;
 use crate::sender::reader::{Begin, Last};
 use crate::smpp::session::Responder;
-use crate::store::asking;
 use crate::store::claim::{self, Adopted, Gate, Launched, Queued};
 use crate::store::receipts::{self, Outcome, Receipt};
 use crate::store::results;
@@ -73,19 +73,19 @@ struct Ask {
 }
 
 impl Ask {
-    async fn put(self, pool: &sqlx::PgPool) -> Result<Read, claim::Error> {
-        let gate = claim::gate(asking(pool), self.epoch).await?;
+    async fn put(self, database: &impl Database) -> Result<Read, claim::Error> {
+        let gate = database.gate(self.epoch).await?;
         let (front, urgent, most) = (self.begin.front, self.urgent, self.most);
         let mut read = Read { gate, adopted: None, front, urgent, most, queued: Vec::new(), due: None };
         if !gate.newest || !gate.may_send {
             return Ok(read);
         }
         if self.adopt {
-            let (adopted, held) = claim::adopt(pool, self.epoch, gate.hold, ATTEMPTS).await?;
+            let (adopted, held) = database.adopt(self.epoch, gate.hold, ATTEMPTS).await?;
             let mut flights = Vec::with_capacity(adopted.len());
             for flight in adopted {
                 let ids: Vec<Uuid> = flight.ids.iter().map(|id| id.0).collect();
-                let queued = claim::read_these(pool, self.tenant, &ids).await?;
+                let queued = database.read_these(self.tenant, &ids).await?;
                 flights.push((flight, queued));
             }
             read.adopted = Some(Adoption { flights, held });
@@ -93,20 +93,20 @@ impl Ask {
         }
         let most = i64::try_from(self.most).unwrap_or(i64::MAX);
         let Begin { after, urgent_after, .. } = self.begin;
-        read.queued = claim::read_urgent(pool, self.tenant, urgent_after, &self.have, most).await?;
+        read.queued = database.read_urgent(self.tenant, urgent_after, &self.have, most).await?;
         if self.urgent {
             return Ok(read);
         }
         let rest = most.saturating_sub(i64::try_from(read.queued.len()).unwrap_or(i64::MAX));
-        read.queued.extend(claim::read(pool, self.tenant, after, &self.have, self.now, rest).await?);
+        read.queued.extend(database.read(self.tenant, after, &self.have, self.now, rest).await?);
         if front && read.queued.len() < self.most {
-            read.due = claim::next_due(pool, self.tenant, self.now).await?;
+            read.due = database.next_due(self.tenant, self.now).await?;
         }
         Ok(read)
     }
 }
 
-impl Engine {
+impl<D: Database> Engine<D> {
     pub(super) fn start_work(&mut self, moment: Moment) {
         if self.resume_at.is_some_and(|resume| moment.now < resume) {
             return;
@@ -143,8 +143,8 @@ impl Engine {
             now: moment.at,
             most: if urgent { self.pace.ahead / 2 } else { self.pace.ahead },
         };
-        let pool = self.pool.clone();
-        self.jobs.push(Box::pin(async move { Done::Read(Box::new(ask.put(&pool).await)) }));
+        let database = self.database.clone();
+        self.jobs.push(Box::pin(async move { Done::Read(Box::new(ask.put(&database).await)) }));
     }
 
     /// Begins a flight with what a route has credit for.
@@ -168,12 +168,12 @@ impl Engine {
         let route = lane.route;
         let picked = self.book.pick(index, room, self.pace.batch);
         let wanted: Vec<Uuid> = picked.iter().map(|id| id.0).collect();
-        let (pool, epoch) = (self.pool.clone(), self.epoch);
+        let (database, epoch) = (self.database.clone(), self.epoch);
         let flight = Uuid::from_u128(rand::random());
         self.launching = true;
         self.jobs.push(Box::pin(async move {
             let began = Instant::now();
-            let result = claim::launch(&pool, epoch, flight, route, &wanted).await;
+            let result = database.launch(epoch, flight, route, &wanted).await;
             Done::Launched { flight, route: index, picked, began, result }
         }));
     }
@@ -190,11 +190,11 @@ impl Engine {
         for settled in &batch.results {
             tracing::trace!(message = %settled.id, state = ?settled.state, "storing");
         }
-        let pool = self.pool.clone();
+        let database = self.database.clone();
         self.storing = true;
         self.jobs.push(Box::pin(async move {
             let began = Instant::now();
-            let result = results::settle(&pool, &batch.results, &batch.flights).await;
+            let result = database.settle(&batch.results, &batch.flights).await;
             Done::Stored { batch, began, result }
         }));
     }
@@ -214,11 +214,11 @@ impl Engine {
         }
         let rest = self.receipts.split_off(self.receipts.len().min(self.pace.batch));
         let receipts = std::mem::replace(&mut self.receipts, rest);
-        let pool = self.pool.clone();
+        let database = self.database.clone();
         self.applying = true;
         self.jobs.push(Box::pin(async move {
             let facts: Vec<Receipt> = receipts.iter().map(|(receipt, _)| receipt.clone()).collect();
-            let result = receipts::apply(&pool, &facts).await;
+            let result = database.apply(&facts).await;
             Done::Applied { receipts, result }
         }));
     }

@@ -269,14 +269,16 @@ impl Core {
     pub(super) fn settle_rest(&self) -> BytesMut {
         let mut state = self.state();
         let reason = state.reason.clone().unwrap_or(CloseReason::Closed);
-        let rest = std::mem::take(&mut state.pending);
+        let mut rest: Vec<_> = std::mem::take(&mut state.pending).into_iter().collect();
         let farewell = std::mem::take(&mut state.farewell);
         state.unwritten = VecDeque::new();
         state.out = BytesMut::new();
         drop(state);
         self.window.close();
         self.unanswered.close();
-        for waiting in rest.into_values() {
+        // In the order of asking, whatever the map's.
+        rest.sort_unstable_by_key(|(sequence, _)| *sequence);
+        for (_, waiting) in rest {
             if let Some(settle) = waiting.settle {
                 let _ = settle.send(match waiting.written {
                     Some(_) => Outcome::WrittenUnanswered(Silence::Closed(reason.clone())),
@@ -360,6 +362,8 @@ impl Core {
                 None => {}
             }
         }
+        // In the order of asking, whatever the map's.
+        expired.sort_unstable();
         let expired: Vec<_> = expired.iter().filter_map(|sequence| state.pending.remove(sequence)).collect();
         let was_empty = state.out.is_empty();
         match state.enquired {
