@@ -54,11 +54,15 @@ impl Dispatch {
     async fn send(&self, mut held: Held, settings: &Settings, pacer: &mut Pacer, parts: &mut Parts) {
         let Some(job) = &held.0 else { return };
         let (seat, part, deadline) = (job.seat, job.part, job.since + patience(settings.rate_millis));
+        if part.is_some_and(|part| parts.is_torn(part)) {
+            return self.refuse(held, NOT_WRITTEN);
+        }
         let ready = async {
             self.brake.released().await;
             self.binds.place(part.and_then(|part| parts.bind_of(part))).await
         };
         let Some((bind, place)) = timeout_at(deadline, ready).await.ok().flatten() else {
+            part.into_iter().for_each(|part| parts.given_back(part));
             return self.refuse(held, NOT_WRITTEN);
         };
         let written = match place.write(&job.submit, &settings.addressing) {
@@ -74,6 +78,9 @@ impl Dispatch {
             return self.refuse(held, status);
         }
         let Some(job) = held.0.take() else { return };
+        if part.is_some_and(|part| part.part > 1) && self.exchange.is_overtaking(&job) {
+            return self.exchange.put_back(job);
+        }
         if let Some(part) = part {
             parts.sent(part, bind);
         }
@@ -112,15 +119,41 @@ fn per_second(millis: u64) -> Rate {
     Rate::per_second(millis as f64 / 1000.0)
 }
 
-/// Which bind the parts of a long message go to: one bind keeps them in order.
+/// Which bind the parts of a long message go to: one bind keeps them in order. Where one is given back those behind it go back
+/// as well, until it comes again: none overtakes it.
 #[derive(Debug, Default)]
 struct Parts {
     binds: HashMap<Uuid, (BindNumber, u8, Instant)>,
+    /// The first part that was given back.
+    torn: HashMap<Uuid, (u8, Instant)>,
 }
 
 impl Parts {
     fn bind_of(&self, part: MessagePart) -> Option<BindNumber> {
         self.binds.get(&part.message).map(|(bind, ..)| *bind)
+    }
+
+    /// Whether a part before this one was given back and has not come again.
+    fn is_torn(&mut self, part: MessagePart) -> bool {
+        let torn = self.torn.get(&part.message).is_some_and(|(first, _)| *first < part.part);
+        if !torn {
+            self.torn.remove(&part.message);
+        }
+        torn
+    }
+
+    fn given_back(&mut self, part: MessagePart) {
+        if part.part >= part.parts {
+            return;
+        }
+        let now = Instant::now();
+        if self.torn.len() >= LOYAL.1 {
+            self.torn.retain(|_, (_, since)| now.saturating_duration_since(*since) < LOYAL.0);
+            if self.torn.len() >= LOYAL.1 {
+                self.torn.clear();
+            }
+        }
+        self.torn.insert(part.message, (part.part, now));
     }
 
     fn sent(&mut self, part: MessagePart, bind: BindNumber) {
@@ -159,6 +192,21 @@ mod tests {
         assert!(parts.binds.is_empty());
         parts.sent(MessagePart { message: Uuid::from_u128(2), part: 1, parts: 1 }, 1);
         assert!(parts.binds.is_empty(), "single ones are not remembered");
+    }
+
+    #[test]
+    fn what_follows_a_part_that_was_given_back_goes_back_until_that_comes_again() {
+        let mut parts = Parts::default();
+        let part = |message, part| MessagePart { message: Uuid::from_u128(message), part, parts: 3 };
+        parts.given_back(part(1, 2));
+        assert!(parts.is_torn(part(1, 3)) && !parts.is_torn(part(2, 3)));
+        assert!(!parts.is_torn(part(1, 2)) && !parts.is_torn(part(1, 3)));
+        parts.given_back(part(1, 3));
+        assert!(parts.torn.is_empty(), "nothing follows the last");
+        for message in 0..25_000 {
+            parts.given_back(part(message, 1));
+        }
+        assert!(parts.torn.len() <= LOYAL.1);
     }
 
     #[test]

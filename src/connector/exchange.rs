@@ -284,6 +284,11 @@ impl Exchange {
         self.arrived.notify_one();
     }
 
+    /// Whether one that came before this submit, from the same sender, waits again: it was put back meanwhile.
+    pub(super) fn is_overtaking(&self, job: &Job) -> bool {
+        self.state().queue.has_before(job.seat.tenant, job.turn)
+    }
+
     /// Why a submit that waited may not be sent any more, if so.
     pub(super) fn judge(&self, seat: SeatId) -> Option<CommandStatus> {
         self.state().judge(seat)

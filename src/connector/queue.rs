@@ -64,6 +64,11 @@ impl<T> Queue<T> {
         next.map(|(_, item)| item)
     }
 
+    /// Whether something of a tenant's waits whose place is before this one.
+    pub(super) fn has_before(&self, tenant: TenantId, turn: Turn) -> bool {
+        self.waiting.get(&tenant).and_then(VecDeque::front).is_some_and(|(first, _)| *first < turn)
+    }
+
     /// Takes all of a tenant's.
     pub(super) fn drain(&mut self, tenant: TenantId) -> impl Iterator<Item = T> + use<T> {
         let theirs = self.waiting.remove(&tenant).unwrap_or_default();
@@ -144,6 +149,7 @@ mod tests {
         for (tenant, turn) in pop(&mut queue, 3) {
             queue.put(tenant, turn, (tenant, turn));
         }
+        assert!(queue.has_before(A, Turn(2)) && !queue.has_before(A, Turn(1)) && !queue.has_before(B, Turn(2)));
         let all = pop(&mut queue, 10);
         assert!(all.len() == 4 && all.is_sorted(), "{all:?}");
     }

@@ -491,7 +491,9 @@ impl<A> Book<A> {
             }
         };
         if again && message.end.is_none() {
-            message.todo.push_front(part);
+            // In their order again, whichever was answered first.
+            let place = message.todo.partition_point(|other| *other < part);
+            message.todo.insert(place, part);
             if message.place == Place::Ready {
                 lane.more();
             }
