@@ -191,6 +191,29 @@ async fn connections_that_do_not_bind_are_closed_and_too_many_are_not_taken() {
 }
 
 #[tokio::test]
+async fn a_bind_that_trickles_in_is_given_up() {
+    let server = server(Taker::default(), 1).await;
+    let (mut reading, mut writing) = TcpStream::connect(server.address).await.expect("a connection").into_split();
+    let trickle = tokio::spawn(async move {
+        // A bind of a hundred octets, one by one for a minute.
+        let header = [0, 0, 0, 100, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1];
+        for octet in header.into_iter().chain(std::iter::repeat_n(b'x', 584)) {
+            if writing.write_all(&[octet]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it was listened to for a minute");
+    });
+    let mut octets = Vec::new();
+    // Closed with octets unread, so it may end in a reset.
+    let _ = reading.read_to_end(&mut octets).await;
+    assert!(octets.is_empty());
+    trickle.await.expect("it was closed");
+    bind(&target(&server, None), "a password of more than eight").await.expect("the place is free again");
+}
+
+#[tokio::test]
 async fn what_is_no_bind_is_refused() {
     let server = server(Taker::default(), 10).await;
     let mut stream = TcpStream::connect(server.address).await.expect("a connection");

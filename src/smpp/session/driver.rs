@@ -112,7 +112,10 @@ impl<S: AsyncRead> Reader<S> {
         let mut requests = Vec::new();
         loop {
             let broken = self.cut(&mut answers, &mut requests);
-            self.core.settle(&mut answers);
+            // A trickle of octets that never make a PDU is no sign of life.
+            if !answers.is_empty() || !requests.is_empty() {
+                self.core.settle(&mut answers);
+            }
             for request in requests.drain(..) {
                 self.handle(request).await;
             }

@@ -11,6 +11,8 @@ use super::*;
 use crate::smpp::frame::{self, Frame};
 use crate::smpp::vendor::Flow;
 
+mod bad_peers;
+
 /// Longer than anything here takes, and than a time-out that shall not strike.
 const LONG: Duration = Duration::from_secs(30);
 
