@@ -47,6 +47,8 @@ fn number(id: &str, radix: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -86,5 +88,45 @@ mod tests {
         }
         assert_ne!(from_answer("10", IdFormat::HexThenDecimal), from_receipt("10", IdFormat::HexThenDecimal));
         assert_ne!(from_answer("100", IdFormat::Same), from_receipt("1", IdFormat::Same));
+    }
+
+    const FORMATS: [IdFormat; 3] = [IdFormat::Same, IdFormat::HexThenDecimal, IdFormat::DecimalThenHex];
+
+    proptest! {
+        #[test]
+        fn any_number_meets_itself_in_every_spelling(number: u64, zeros in 0_usize..12, upper: bool) {
+            let hex = if upper { format!("{number:X}") } else { format!("{number:x}") };
+            let (padded, hex) = (format!("{}{number}", "0".repeat(zeros)), format!("{}{hex}", "0".repeat(zeros)));
+            let plain = number.to_string();
+            prop_assert_eq!(from_answer(&padded, IdFormat::Same), from_receipt(&plain, IdFormat::Same));
+            prop_assert_eq!(from_answer(&hex, IdFormat::HexThenDecimal), from_receipt(&padded, IdFormat::HexThenDecimal));
+            prop_assert_eq!(from_answer(&padded, IdFormat::DecimalThenHex), from_receipt(&hex, IdFormat::DecimalThenHex));
+        }
+
+        #[test]
+        fn different_numbers_never_meet(one: u64, other: u64) {
+            prop_assume!(one != other);
+            let (plain, hex) = (other.to_string(), format!("{other:x}"));
+            prop_assert_ne!(from_answer(&one.to_string(), IdFormat::Same), from_receipt(&plain, IdFormat::Same));
+            prop_assert_ne!(from_answer(&format!("{one:x}"), IdFormat::HexThenDecimal), from_receipt(&plain, IdFormat::HexThenDecimal));
+            prop_assert_ne!(from_answer(&one.to_string(), IdFormat::DecimalThenHex), from_receipt(&hex, IdFormat::DecimalThenHex));
+        }
+
+        #[test]
+        fn any_uuid_meets_itself_with_and_without_hyphens(uuid: u128, upper: bool) {
+            let uuid = uuid::Uuid::from_u128(uuid);
+            let (with, without) = (uuid.hyphenated().to_string(), uuid.simple().to_string());
+            let with = if upper { with.to_ascii_uppercase() } else { with };
+            prop_assert_eq!(from_answer(&with, IdFormat::Same), from_receipt(&without, IdFormat::Same));
+        }
+
+        #[test]
+        fn whatever_an_upstream_writes_has_one_form_and_that_is_its_own(id in ".{0,70}") {
+            for format in FORMATS {
+                let _ = (from_answer(&id, format), from_receipt(&id, format));
+            }
+            let form = from_answer(&id, IdFormat::Same);
+            prop_assert_eq!(from_answer(&form, IdFormat::Same), form);
+        }
     }
 }

@@ -112,6 +112,8 @@ impl Segment {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -159,5 +161,35 @@ mod tests {
         assert_eq!(super::super::content::from_bytes::<Inbound>(bytes.reveal()).expect("an inbound"), inbound);
         let shown = format!("{inbound:?}");
         assert!(!shown.contains("hemmelig") && !shown.contains("20123456"), "{shown}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_takes_more_than_itself(octets in prop::collection::vec(any::<u8>(), 0..200), coding: u8) {
+            let (segment, content) = split_header(&octets);
+            prop_assert!(octets.ends_with(content));
+            if let Some(Segment { number, count, .. }) = segment {
+                prop_assert!(count > 1 && (1..=count).contains(&number));
+            }
+            let _ = Content::read(content, coding);
+        }
+
+        #[test]
+        fn concatenation_is_found_among_other_elements(
+            before in prop::collection::vec((1_u8..0x80, prop::collection::vec(any::<u8>(), 0..6)), 0..4),
+            reference: u16, wide: bool, count in 2_u8.., number in 1_u8.., text in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            prop_assume!(number <= count && before.iter().all(|(element, _)| *element != 0x08));
+            let mut header = Vec::new();
+            for (element, value) in &before {
+                header.extend([*element, value.len() as u8]);
+                header.extend(value);
+            }
+            let [high, low] = reference.to_be_bytes();
+            if wide { header.extend([8, 4, high, low, count, number]) } else { header.extend([0, 3, low, count, number]) }
+            let octets = [&[header.len() as u8][..], &header, &text].concat();
+            let reference = if wide { reference } else { low.into() };
+            prop_assert_eq!(split_header(&octets), (Some(Segment { reference, number, count }), &text[..]));
+        }
     }
 }

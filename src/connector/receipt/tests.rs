@@ -1,11 +1,13 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use proptest::prelude::*;
 use rusmpp::pdus::DeliverSm;
 use rusmpp::tlvs::MessageDeliveryRequestTlvValue as Tlv;
 use rusmpp::types::{COctetString, OctetString};
 use rusmpp::values::{ErrorCodeNetworkType, NetworkErrorCode};
 
 use super::*;
+use crate::connector::delivery::Kind;
 use crate::domain::Secret;
 
 const NOW: &str = "2026-03-02T12:00:30Z";
@@ -145,4 +147,53 @@ fn every_state_is_read_from_text_and_from_parameters() {
     let mut pdu = receipt("id:77 stat:DELIVRD");
     pdu.push_tlv(Tlv::MessageState(SmppState::Other(99)));
     assert_eq!(read_pdu(pdu, IdFormat::Same).expect("a receipt").state, Delivered, "a state that nobody knows");
+}
+
+/// The fields of the standard's text, each in its own words; in any order and any case, with any blanks between.
+fn written() -> impl Strategy<Value = (String, &'static str, Option<i32>)> {
+    let blank = prop_oneof![Just(" "), Just("  "), Just("\t"), Just("\r\n")];
+    let word = prop::sample::select(vec![
+        ("DELIVRD", "delivered"),
+        ("UNDELIV", "failed"),
+        ("EXPIRED", "expired"),
+        ("REJECTD", "rejected"),
+    ]);
+    let fields = (word, 0_i32..1_000, any::<bool>()).prop_flat_map(|((stat, state), error, lower)| {
+        let fields = vec![
+            "id:0077".to_owned(),
+            "sub:001".to_owned(),
+            "dlvrd:001".to_owned(),
+            "submit date:2603021159".to_owned(),
+            "done date:2603021200".to_owned(),
+            format!("stat:{stat}"),
+            format!("err:{error:03}"),
+        ];
+        let fields = fields.into_iter().map(|field| if lower { field.to_lowercase() } else { field }).collect();
+        (Just(fields).prop_shuffle(), Just(state), Just(Some(error).filter(|error| *error != 0)))
+    });
+    (fields, blank, ".{0,40}").prop_map(|((fields, state, error), blank, text): ((Vec<String>, _, _), _, _)| {
+        (format!("{}{blank}text:{text}", fields.join(blank)), state, error)
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_receipt_reads_the_same_in_any_order_and_case((text, state, error) in written()) {
+        let content = text.as_bytes();
+        let delivery = Delivery { from: "4512345678", to: "", kind: Kind::Receipt, has_header: false, coding: 0, content, tlvs: &[] };
+        let read = read(&delivery, IdFormat::Same, &key(), NOW.parse().expect("a time")).expect("a receipt");
+        prop_assert_eq!(read.key.0, key().id("77"));
+        prop_assert_eq!(serde_json::to_value(read.state).expect("a word"), state);
+        prop_assert_eq!(read.error, error);
+    }
+
+    #[test]
+    fn no_text_makes_a_receipt_panic(octets in prop::collection::vec(any::<u8>(), 0..300), nearly in "(id|stat|err|done date|text):[ -~é]{0,20}( (id|stat|err|done date|text):[ -~é]{0,20}){0,5}") {
+        for content in [&octets[..], nearly.as_bytes()] {
+            for format in [IdFormat::Same, IdFormat::HexThenDecimal, IdFormat::DecimalThenHex] {
+                let delivery = Delivery { from: "", to: "", kind: Kind::Receipt, has_header: false, coding: 0, content, tlvs: &[] };
+                let _ = read(&delivery, format, &key(), NOW.parse().expect("a time"));
+            }
+        }
+    }
 }

@@ -1,7 +1,8 @@
+use proptest::prelude::*;
 use rusmpp::tlvs::TlvValue;
 
 use super::*;
-use crate::domain::Msisdn;
+use crate::domain::{Msisdn, inbound};
 
 const UDH8: Style = Style { alphabet: Alphabet::Gsm7, concatenation: Concatenation::Udh8, receipts: Receipts::All };
 
@@ -134,4 +135,47 @@ fn sender_ids_are_told_apart() {
     assert_eq!(source(&name), (Ton::Alphanumeric, Npi::Unknown, b"S\x0Clyst 24".to_vec()));
     assert_eq!(source(&SenderId::Number("1231".into())).0, Ton::Unknown);
     assert_eq!(source(&SenderId::Name("a@b".into())).2, b"a@b");
+}
+
+/// The text of a message as the handset puts it together from what goes on the wire.
+fn as_read(body: &Body, style: Style) -> String {
+    let parts = parts_of(body, style);
+    let mut text = String::new();
+    for part in 1..=parts.count() {
+        let submit = parts.submit(id(), part, expiry()).expect("a submit");
+        let payload = submit.tlvs().iter().find_map(|tlv| match tlv.value() {
+            Some(TlvValue::MessagePayload(payload)) => Some(payload.value.as_ref()),
+            _ => None,
+        });
+        let whole = payload.unwrap_or(submit.short_message().as_ref());
+        let (segment, octets) =
+            if u8::from(submit.esm_class) & 0x40 == 0 { (None, whole) } else { inbound::split_header(whole) };
+        if let Some(segment) = segment {
+            assert_eq!((segment.number, segment.count), (part, parts.count()));
+        }
+        // Upstreams that take Latin 1 read data coding 0 as that.
+        let latin = style.alphabet == Alphabet::Latin1 && u8::from(submit.data_coding) == 0;
+        let coding = if latin { 3 } else { submit.data_coding.into() };
+        text.push_str(inbound::Content::read(octets, coding).text().expect("a text"));
+    }
+    text
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_written_is_what_is_read(
+        text in prop_oneof![
+            "[a-zA-ZæøåÆØÅ0-9 .,!?€{}\\[\\]~|^\n]{1,700}",
+            "[a-zæøå😀🇩🇰жш€]{1,400}",
+            prop::collection::vec(any::<char>(), 1..400).prop_map(|signs| signs.into_iter().collect::<String>()),
+        ],
+        latin: bool,
+        concatenation in prop::sample::select(vec![
+            Concatenation::Udh8, Concatenation::Udh16, Concatenation::Sar, Concatenation::Payload,
+        ]),
+    ) {
+        let alphabet = if latin { Alphabet::Latin1 } else { Alphabet::Gsm7 };
+        let style = Style { alphabet, concatenation, ..UDH8 };
+        prop_assert_eq!(as_read(&body("Budstikke", &text), style), text);
+    }
 }
