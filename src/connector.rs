@@ -34,6 +34,8 @@ mod receipts;
 mod reply;
 mod report;
 mod senders;
+#[cfg(test)]
+pub(crate) mod simulation;
 mod speed;
 mod spelling;
 mod standing;

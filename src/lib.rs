@@ -27,3 +27,7 @@ pub mod web;
 // Pure: no tokio, sqlx, axum or role.
 pub mod crd;
 pub mod domain;
+
+// Beside the rooms: the roles at work in a world of their own.
+#[cfg(test)]
+mod simulation;

@@ -22,6 +22,8 @@ mod place;
 mod reader;
 mod receipt;
 mod route;
+#[cfg(test)]
+pub(crate) mod simulation;
 mod verdict;
 
 use std::net::SocketAddr;
