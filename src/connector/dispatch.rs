@@ -123,7 +123,7 @@ fn per_second(millis: u64) -> Rate {
 /// as well, until it comes again: none overtakes it.
 #[derive(Debug, Default)]
 struct Parts {
-    binds: HashMap<Uuid, (BindNumber, u8, Instant)>,
+    binds: HashMap<Uuid, (BindNumber, Instant)>,
     /// The first part that was given back.
     torn: HashMap<Uuid, (u8, Instant)>,
 }
@@ -162,15 +162,16 @@ impl Parts {
         }
         let now = Instant::now();
         if self.binds.len() >= LOYAL.1 {
-            self.binds.retain(|_, (_, _, since)| now.saturating_duration_since(*since) < LOYAL.0);
+            self.binds.retain(|_, (_, since)| now.saturating_duration_since(*since) < LOYAL.0);
             if self.binds.len() >= LOYAL.1 {
                 self.binds.clear();
             }
         }
-        let entry = self.binds.entry(part.message).or_insert((bind, 0, now));
-        (entry.0, entry.1, entry.2) = (bind, entry.1.saturating_add(1), now);
-        if entry.1 >= part.parts {
+        // By its number and not by a count: a part before it may have gone twice.
+        if part.part >= part.parts {
             self.binds.remove(&part.message);
+        } else {
+            self.binds.insert(part.message, (bind, now));
         }
     }
 }
@@ -192,6 +193,10 @@ mod tests {
         assert!(parts.binds.is_empty());
         parts.sent(MessagePart { message: Uuid::from_u128(2), part: 1, parts: 1 }, 1);
         assert!(parts.binds.is_empty(), "single ones are not remembered");
+        for (number, bind) in [(1, 4), (1, 5), (2, 5)] {
+            parts.sent(part(number), bind);
+        }
+        assert_eq!(parts.bind_of(part(3)), Some(5), "also where one of them went twice");
     }
 
     #[test]
