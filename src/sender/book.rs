@@ -205,6 +205,10 @@ impl<A> Book<A> {
 
     /// Takes a message in; one with a flight is ready at once. One that no route carries ends here.
     pub(super) fn add(&mut self, id: MessageId, opened: Opened, flight: Option<Uuid>, moment: Moment) {
+        // One that went from a flight to another one is in both until the first is over.
+        if self.messages.contains_key(&id) {
+            return flight.into_iter().for_each(|flight| self.ledger.released(flight));
+        }
         let message = Message {
             body: opened.body,
             accepted: opened.parts,

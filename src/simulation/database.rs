@@ -327,13 +327,12 @@ impl Tenant {
         if epoch != self.epoch {
             return (adopted, held);
         }
-        let (old, own) = std::mem::take(&mut self.flights).into_iter().partition(|flight| flight.epoch < epoch);
-        self.flights = own;
-        let old: Vec<Flight> = old;
-        for (nth, flight) in (0..).zip(old) {
+        // Those of this epoch were taken over by a call whose answer was lost.
+        for (nth, flight) in (0..).zip(std::mem::take(&mut self.flights)) {
+            let older = flight.epoch < epoch;
             let waits = |id: &MessageId| self.queue.get(id).is_some_and(|row| !row.held);
             let still: Vec<_> = flight.ids.iter().copied().filter(waits).collect();
-            if hold || flight.attempt > attempts {
+            if older && (hold || flight.attempt > attempts) {
                 held += still.len();
                 for id in &still {
                     self.queue.get_mut(id).into_iter().for_each(|row| row.held = true);
@@ -341,7 +340,7 @@ impl Tenant {
             } else if !still.is_empty() {
                 let id = Uuid::from_u128(id.wrapping_add(nth));
                 adopted.push(Adopted { flight: id, ids: still.clone() });
-                self.flights.push(Flight { id, epoch, attempt: flight.attempt + 1, ids: still });
+                self.flights.push(Flight { id, epoch, attempt: flight.attempt + i16::from(older), ids: still });
             }
         }
         (adopted, held)

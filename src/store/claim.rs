@@ -123,7 +123,7 @@ pub async fn gate(db: impl PgExecutor<'_>, epoch: i64) -> Result<Gate, Error> {
 
 /// Takes over what older epochs left in flight. Under `hold`, and for a flight begun more than `attempts` times (it
 /// seems to crash its sender), the messages are held; the other flights go on under this epoch. Returns those, and how
-/// many messages are held.
+/// many messages are held. To be asked before anything is launched; asked again it gives the same.
 ///
 /// # Errors
 /// When the database says no; then nothing has changed.

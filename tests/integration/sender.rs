@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use budstikke::domain::{Clock as _, LocalError, MessageState, SystemClock};
 use budstikke::sender::End;
 use budstikke::smpp::{CommandStatus, vendor};
+use budstikke::store::claim;
 use jiff_sqlx::ToSqlx as _;
 use rusmpp::values::MessageState as Reported;
+use uuid::Uuid;
 
 use connector::Fate;
 use world::{Running, World};
@@ -279,6 +281,27 @@ async fn a_flight_that_keeps_crashing_its_sender_is_set_aside() {
     }
     world.all(MessageState::Held, 10).await;
     world.no_flights().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_over_is_given_again_where_the_answer_was_lost() {
+    let world = World::new(1, 10).await;
+    let (database, ids) = (world.login(), world.queue(3, "Hej").await);
+    let begin = async || claim::begin(&database, false).await.expect("begun").expect("an epoch");
+    let (first, wanted) = (begin().await, ids.iter().map(|id| id.0).collect::<Vec<_>>());
+    claim::launch(&database, first, Uuid::from_u128(7), world.routes[0], &wanted).await.expect("launched");
+    let second = begin().await;
+    for time in 1..=7 {
+        let (adopted, held) = claim::adopt(&database, second, false, 5).await.expect("adopted");
+        let given: Vec<_> = adopted.iter().map(|flight| flight.ids.as_slice()).collect();
+        assert_eq!((given, held), (vec![ids.as_slice()], 0), "asked {time} times");
+    }
+    let attempts = "select sum(attempt)::bigint from flight where tenant_id = $1";
+    assert_eq!(world.number(attempts).await, 2, "nothing was submitted meanwhile");
+    let sender = world.start();
+    world.all(MessageState::Delivered, 3).await;
+    world.no_flights().await;
+    sender.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

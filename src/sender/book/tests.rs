@@ -101,6 +101,25 @@ fn a_message_is_sent_and_its_flight_cleared_with_it() {
 }
 
 #[test]
+fn a_message_that_older_epochs_left_in_two_flights_is_taken_in_once() {
+    let (now, flights) = (moment(), [Uuid::from_u128(7), Uuid::from_u128(8)]);
+    let mut book = TestBook::new(&[leg(1, &[])]);
+    for flight in flights {
+        book.ledger.flight_begun(flight, 1);
+        book.add(id(1), opened(2, now), Some(flight), now);
+    }
+    for part in 1..=2 {
+        assert_eq!(book.next(0, now).map(|next| (next.id, next.part)), Some((id(1), part)));
+        book.answered(id(1), part, taken(&part.to_string()), false, now);
+    }
+    assert!(book.next(0, now).is_none());
+    let (_, batch) = result(&mut book);
+    assert_eq!(batch.flights.iter().copied().collect::<HashSet<_>>(), HashSet::from(flights));
+    book.ledger.stored(batch);
+    assert!(book.ledger.is_empty() && book.is_idle());
+}
+
+#[test]
 fn a_receipt_before_the_result_is_stored_goes_with_it() {
     let now = moment();
     let mut book = launched(&[leg(1, &[])], 2, now);

@@ -7,7 +7,8 @@
 -- results stored, and its successor, which waits for that, does not send those messages again.
 
 -- Takes over what older epochs left in flight: under `hold`, and for a flight begun more than `attempts` times (it seems to
--- crash its sender), the messages are held (`as_flight` is null); the other flights go on under this epoch.
+-- crash its sender), the messages are held (`as_flight` is null); the other flights go on under this epoch. Asked again, because
+-- its answer was lost, it gives those that go on again: what a sender does not know of it never clears.
 create function sender_adopt(held bigint, holds boolean, attempts smallint) returns table (as_flight uuid, messages uuid[])
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
@@ -20,7 +21,7 @@ begin
     if not found then
         return;
     end if;
-    perform from flight where tenant_id = own and epoch < held order by flight_id for update;
+    perform from flight where tenant_id = own and epoch <= held order by flight_id for update;
     return query
         with old as (
             delete from flight where tenant_id = own and epoch < held and (holds or attempt > attempts)
@@ -33,14 +34,14 @@ begin
         select null::uuid, array_agg(message_id) from kept having count(*) > 0;
     return query
         with old as (
-            delete from flight f where tenant_id = own and epoch < held
-            returning route_id, attempt, array(
+            delete from flight f where tenant_id = own and epoch <= held
+            returning route_id, attempt + (epoch < held)::integer as attempt, array(
                 select q.message_id from queue q
                 where q.tenant_id = own and q.state = 0 and q.message_id = any (f.message_ids) order by q.message_id
             ) as still
         )
         insert into flight (tenant_id, flight_id, epoch, route_id, message_ids, attempt)
-        select own, gen_random_uuid(), held, route_id, still, attempt + 1 from old where cardinality(still) > 0
+        select own, gen_random_uuid(), held, route_id, still, attempt from old where cardinality(still) > 0
         returning flight_id, message_ids;
 end $$;
 

@@ -129,6 +129,11 @@ impl World {
         between
     }
 
+    /// The database as a sender sees it.
+    pub(crate) fn login(&self) -> PgPool {
+        store::connect(&self.dsn, 1, "sender-test")
+    }
+
     /// Starts a sender.
     pub(crate) fn start(&self) -> Running {
         let sender = Sender {
