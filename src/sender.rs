@@ -48,6 +48,8 @@ use crate::telemetry::health::{self, Ready};
 
 /// Database connections while there is work; none while there is not.
 const CONNECTIONS: u32 = 3;
+/// How long they may take to close.
+const CLOSES: Duration = Duration::from_secs(5);
 /// Signals that the engine has not looked at, at most.
 const SIGNALS: usize = 256;
 
@@ -250,7 +252,8 @@ impl Sender {
             () = place.keep(epoch, &stop) => End::Stopped,
         };
         place.leave(epoch).await;
-        self.pool.close().await;
+        // One that has died without a word would be waited for.
+        let _ = tokio::time::timeout(CLOSES, self.pool.close()).await;
         Ok(end)
     }
 }
