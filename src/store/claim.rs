@@ -196,7 +196,7 @@ pub async fn read_urgent(
         have,
         most
     )
-    .fetch_all(pool)
+    .fetch_all(asking(pool))
     .await
     .map_err(Error::Read)?;
     Ok(rows.into_iter().map(Queued::from).collect())
@@ -282,7 +282,7 @@ pub async fn with_work(pool: &PgPool, by: jiff::Timestamp) -> Result<Vec<TenantI
            ) as work where e.may_send"#,
         by.to_sqlx() as Timestamp
     )
-    .fetch_all(pool)
+    .fetch_all(asking(pool))
     .await
     .map_err(Error::Read)?;
     Ok(tenants.into_iter().map(TenantId).collect())

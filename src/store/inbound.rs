@@ -123,7 +123,7 @@ pub async fn store_part(pool: &PgPool, inbound: &SealedInbound, part: &Part) -> 
         i16::from(part.count),
         part.digest,
     )
-    .execute(pool)
+    .execute(asking(pool))
     .await
     .map_err(Error::Store)?;
     Ok(())
@@ -136,5 +136,5 @@ pub async fn store_part(pool: &PgPool, inbound: &SealedInbound, part: &Part) -> 
 pub async fn part_owner(pool: &PgPool, part: &Part) -> Result<Option<TenantId>, Error> {
     let query =
         sqlx::query_scalar!("select inbound_part_owner($1, $2, $3)", part.thread, i16::from(part.number), part.digest);
-    Ok(query.fetch_one(pool).await.map_err(Error::FindOwner)?.map(TenantId))
+    Ok(query.fetch_one(asking(pool)).await.map_err(Error::FindOwner)?.map(TenantId))
 }

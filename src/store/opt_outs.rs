@@ -8,6 +8,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::domain::TenantId;
+use crate::store::asking::asking;
 
 mod waiting;
 
@@ -55,7 +56,7 @@ pub async fn list(pool: &PgPool, tenant: TenantId, below: Option<Uuid>, limit: i
         below,
         limit
     );
-    let rows = rows.fetch_all(pool).await.map_err(Error::Read)?;
+    let rows = rows.fetch_all(asking(pool)).await.map_err(Error::Read)?;
     let entry =
         |(id, sealed, source, since): (_, _, _, SqlTimestamp)| OptOut { id, sealed, source, since: since.to_jiff() };
     Ok(rows.into_iter().map(|row| entry((row.opt_out_id, row.sealed, row.source, row.since))).collect())
@@ -71,7 +72,7 @@ pub async fn find(pool: &PgPool, tenant: TenantId, number_hash: &[u8; 16]) -> Re
         tenant.0,
         &number_hash[..],
     );
-    let row = row.fetch_optional(pool).await.map_err(Error::Read)?;
+    let row = row.fetch_optional(asking(pool)).await.map_err(Error::Read)?;
     Ok(row.map(|row| OptOut { id: row.opt_out_id, sealed: row.sealed, source: row.source, since: row.since.to_jiff() }))
 }
 
@@ -85,7 +86,7 @@ pub async fn any(pool: &PgPool, tenant: TenantId) -> Result<bool, Error> {
                or exists (select from opt_out_request where tenant_id = $1) as "any!""#,
         tenant.0
     );
-    any.fetch_one(pool).await.map_err(Error::Read)
+    any.fetch_one(asking(pool)).await.map_err(Error::Read)
 }
 
 /// Which of these numbers are on a tenant's list, and by which entry.
@@ -172,7 +173,7 @@ async fn insert(db: &mut PgConnection, tenant: TenantId, source: &str, new: &[&N
 /// When the database does not answer.
 pub async fn remove(pool: &PgPool, tenant: TenantId, id: Uuid) -> Result<bool, Error> {
     let removed = sqlx::query!("delete from opt_out where tenant_id = $1 and opt_out_id = $2", tenant.0, id);
-    removed.execute(pool).await.map(|done| done.rows_affected() > 0).map_err(Error::Change)
+    removed.execute(asking(pool)).await.map(|done| done.rows_affected() > 0).map_err(Error::Change)
 }
 
 /// What somebody asked for by SMS.
@@ -197,7 +198,7 @@ pub async fn tenants_asked(pool: &PgPool, limit: i64) -> Result<Vec<TenantId>, E
         "select tenant_id from opt_out_request group by tenant_id order by min(asked_at) limit $1",
         limit
     );
-    let rows = rows.fetch_all(pool).await.map_err(Error::ReadRequests)?;
+    let rows = rows.fetch_all(asking(pool)).await.map_err(Error::ReadRequests)?;
     Ok(rows.into_iter().map(TenantId).collect())
 }
 
@@ -213,7 +214,7 @@ pub async fn requests(pool: &PgPool, tenant: TenantId, entered: bool, limit: i64
         entered,
         limit
     );
-    let rows = rows.fetch_all(pool).await.map_err(Error::ReadRequests)?;
+    let rows = rows.fetch_all(asking(pool)).await.map_err(Error::ReadRequests)?;
     let request = |(id, stops, sealed, asked_at): (_, _, _, SqlTimestamp)| Request {
         id,
         stops,
@@ -229,7 +230,7 @@ pub async fn requests(pool: &PgPool, tenant: TenantId, entered: bool, limit: i64
 /// When the database does not answer.
 pub async fn region(pool: &PgPool, tenant: TenantId) -> Result<Option<String>, Error> {
     let region = sqlx::query_scalar!("select default_region from enforcement where tenant_id = $1", tenant.0);
-    region.fetch_optional(pool).await.map_err(Error::ReadRequests)
+    region.fetch_optional(asking(pool)).await.map_err(Error::ReadRequests)
 }
 
 /// A request, opened: `new.id` is the request's.
@@ -282,7 +283,7 @@ pub async fn enter(pool: &PgPool, tenant: TenantId, opened: &[Opened], at: Times
 /// When the database does not answer.
 pub async fn done(pool: &PgPool, tenant: TenantId, requests: &[Uuid]) -> Result<(), Error> {
     sqlx::query!("delete from opt_out_request where tenant_id = $1 and request_id = any($2)", tenant.0, requests)
-        .execute(pool)
+        .execute(asking(pool))
         .await
         .map(|_| ())
         .map_err(Error::Change)

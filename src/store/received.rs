@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::domain::{TenantId, copenhagen_day};
+use crate::store::asking::asking;
 
 /// What the database would not do.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,7 @@ pub async fn list(
         limit,
         awaited == Awaited::Included,
     );
-    let rows = rows.fetch_all(pool).await.map_err(Error::Read)?;
+    let rows = rows.fetch_all(asking(pool)).await.map_err(Error::Read)?;
     let longer: Vec<Uuid> = rows.iter().filter(|row| row.has_parts).map(|row| row.inbound_id).collect();
     let mut messages: Vec<Message> = rows
         .into_iter()
@@ -114,7 +115,7 @@ pub async fn one(pool: &PgPool, tenant: TenantId, id: Uuid, at: Timestamp) -> Re
         first.to_sqlx() as SqlDate,
         last.to_sqlx() as SqlDate
     );
-    let Some(row) = row.fetch_optional(pool).await.map_err(Error::Read)? else { return Ok(None) };
+    let Some(row) = row.fetch_optional(asking(pool)).await.map_err(Error::Read)? else { return Ok(None) };
     let mut parts = vec![SealedPart { id, key_name: row.key_name, sealed: row.sealed }];
     if row.has_parts {
         parts.extend(others(pool, tenant, &[id], (first, last)).await?.into_iter().map(|(_, part)| part));
@@ -140,7 +141,7 @@ async fn others(
         first.to_sqlx() as SqlDate,
         last.to_sqlx() as SqlDate
     );
-    let rows = rows.fetch_all(pool).await.map_err(Error::Read)?;
+    let rows = rows.fetch_all(asking(pool)).await.map_err(Error::Read)?;
     let part = |id, key_name, sealed| SealedPart { id, key_name, sealed };
     Ok(rows.into_iter().map(|row| (row.whole, part(row.inbound_id, row.key_name, row.sealed))).collect())
 }
@@ -156,7 +157,7 @@ pub async fn give_up(pool: &PgPool) -> Result<u64, Error> {
     let mut all = 0;
     loop {
         let query = sqlx::query_scalar!(r#"select inbound_give_up($1) as "given_up!""#, AT_ONCE);
-        let given_up = query.fetch_one(pool).await.map_err(Error::GiveUp)?;
+        let given_up = query.fetch_one(asking(pool)).await.map_err(Error::GiveUp)?;
         all += given_up.max(0).unsigned_abs();
         if given_up < i64::from(AT_ONCE) {
             return Ok(all);

@@ -119,7 +119,7 @@ pub async fn opt_outs(pool: &PgPool) -> Result<Vec<OptOutRule>, Error> {
              key_name as "key_name!", key as "key!"
            from connector_opt_outs()"#
     );
-    let rows = rows.fetch_all(pool).await.map_err(Error::ReadOptOuts)?;
+    let rows = rows.fetch_all(asking(pool)).await.map_err(Error::ReadOptOuts)?;
     Ok(rows
         .into_iter()
         .map(|row| OptOutRule {
