@@ -1,5 +1,5 @@
 //! `/v1/opt-outs`: the account's list of those who want nothing more from it. How calls are held against it, and how what handsets ask
-//! for by SMS gets there, is in [`entering`].
+//! for by SMS gets there, is in `entering`.
 //!
 //! Numbers come in the body and never in the address: proxies, load balancers and browsers log addresses (D10).
 use std::collections::{HashMap, HashSet};
