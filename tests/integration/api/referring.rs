@@ -36,7 +36,7 @@ async fn messages_are_found_by_the_reference_they_were_sent_under() {
     let message = service.get(&format!("/v1/messages/{}", customer)).await.body;
     assert_eq!((&message["reference"], &message["text"]), (&json!("kunde 7"), &json!("Hej {{navn}}")));
     for table in ["queue", "message_log"] {
-        let rows = format!("select string_agg(t::text || convert_from(entry, 'latin1'), '') from {table} t");
+        let rows = format!("select coalesce(string_agg(t::text, ''), '') from {table} t");
         let rows: String =
             sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_one(&service.owner()).await.expect("rows");
         // Octets are shown in hexadecimal, in which a few digits stand together by chance.
