@@ -295,7 +295,7 @@ struct Sender {
 
 impl Sender {
     async fn run(self, stages: Arc<Stages>, lives: Arc<AtomicU64>) {
-        let epoch = claim::begin(&self.pool, false).await.expect("asked").expect("an epoch");
+        let epoch = claim::begin(&self.pool, claim::Beginner::ALONE).await.expect("asked").expect("an epoch");
         loop {
             stages.accepted.acquire_many(self.batch).await.expect("open").forget();
             self.batch(epoch).await;

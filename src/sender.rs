@@ -35,6 +35,7 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 pub use engine::End;
 use place::Place;
@@ -61,6 +62,9 @@ pub struct Args {
     /// Where health and metrics are served.
     #[arg(long, env = "BUDSTIKKE_HEALTH", default_value = "0.0.0.0:8080")]
     health: SocketAddr,
+    /// The UID of the pod it runs in.
+    #[arg(long, env = "BUDSTIKKE_POD", default_value_t = Uuid::nil())]
+    pod: Uuid,
 }
 
 /// Why the role stopped.
@@ -124,6 +128,8 @@ pub struct Sender {
     pub config: watch::Receiver<Arc<SenderConfig>>,
     /// The data instance, with the tenant's own login.
     pub pool: PgPool,
+    /// The pod it runs in; nil for those that run in none.
+    pub pod: Uuid,
     /// The present.
     pub clock: Arc<dyn Clock>,
     /// How much at a time.
@@ -155,6 +161,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
             let sender = Sender {
                 pool: store::connect(&dsn, CONNECTIONS, "budstikke-sender"),
                 config: config.clone(),
+                pod: args.pod,
                 clock: Arc::new(SystemClock),
                 pace: Pace::default(),
                 ready: ready.clone(),
@@ -214,7 +221,12 @@ impl Sender {
 
     async fn serve(self, metrics: metrics::Metrics, stop: CancellationToken) -> Result<End, Error> {
         let config = Arc::clone(&self.config.borrow());
-        let place = Place { pool: self.pool.clone(), stands_by: config.settings.stands_by, ready: self.ready.clone() };
+        let place = Place {
+            pool: self.pool.clone(),
+            pod: self.pod,
+            stands_by: config.settings.stands_by,
+            ready: self.ready.clone(),
+        };
         let Some(epoch) = place.take(&stop).await? else { return Ok(End::Stopped) };
         self.ready.set(false);
         tracing::info!(tenant = %config.settings.tenant_id, epoch, "sending");

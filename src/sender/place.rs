@@ -1,15 +1,18 @@
 //! The tenant's one place to send from. Where several pods run, one keeps it and the others stand by until it is left, or
-//! has not been heard of for a while. One that runs alone is silent, so that its successor need not wait when it has died;
-//! told to stop, it keeps the place until what is under way is settled, and nothing goes twice. That is courtesy: that nobody
-//! sends beside the newest is held by its epoch.
+//! has not been heard of for a while. One that runs alone is silent: its successor in the same pod knows that it has died. Told to
+//! stop, it keeps the place until what is under way is settled, and nothing goes twice; since that word may reach it later
+//! than Kubernetes starts another pod, a successor there gives it a moment. That is courtesy: that nobody sends beside the
+//! newest is held by its epoch.
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::Error;
 use crate::smpp::backoff::Backoff;
+use crate::store::claim::Beginner;
 use crate::store::{self, claim};
 use crate::telemetry::health::Ready;
 
@@ -21,11 +24,15 @@ const SIGN: Duration = Duration::from_secs(5);
 const ALIVE: i32 = 15;
 /// The same of the one sign that is given while stopping: what that may take, and a little.
 const LEAVING: i32 = 25;
+/// How long one in another pod that has not left may take to say that it is alive.
+const MOMENT: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) pool: PgPool,
+    /// The pod this runs in.
+    pub(super) pod: Uuid,
     /// Others run beside this one.
     pub(super) stands_by: bool,
     /// One that stands by is ready: it does what it is there for.
@@ -39,8 +46,14 @@ impl Place {
     /// When the login is not a tenant's.
     pub(super) async fn take(&self, stop: &CancellationToken) -> Result<Option<i64>, Error> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        let mut refused = None;
         loop {
-            let wait = match stop.run_until_cancelled(self.ask()).await {
+            let insists = refused.is_some_and(|since: Instant| since.elapsed() >= MOMENT);
+            let asked = stop.run_until_cancelled(self.ask(insists)).await;
+            if let Some(Ok(Asked::Taken)) = asked {
+                refused.get_or_insert_with(Instant::now);
+            }
+            let wait = match asked {
                 None => return Ok(None),
                 Some(Ok(Asked::Begun(epoch))) => return Ok(Some(epoch)),
                 Some(Ok(Asked::Taken)) if self.stands_by => {
@@ -64,11 +77,12 @@ impl Place {
         }
     }
 
-    async fn ask(&self) -> Result<Asked, claim::Error> {
+    async fn ask(&self, insists: bool) -> Result<Asked, claim::Error> {
         if !store::schema_is_recent(&self.pool).await.map_err(claim::Error::Begin)? {
             return Ok(Asked::OldSchema);
         }
-        Ok(claim::begin(&self.pool, self.stands_by).await?.map_or(Asked::Taken, Asked::Begun))
+        let beginner = Beginner { stands_by: self.stands_by, pod: self.pod, insists };
+        Ok(claim::begin(&self.pool, beginner).await?.map_or(Asked::Taken, Asked::Begun))
     }
 
     /// Gives signs of life for as long as it is polled: where others stand by, and from `stop` on.
@@ -101,7 +115,7 @@ impl Place {
 /// What the database says to one that wants to begin.
 enum Asked {
     Begun(i64),
-    /// Another sender is alive.
+    /// Another sender is alive, or may be.
     Taken,
     OldSchema,
 }

@@ -82,13 +82,31 @@ pub struct Launched {
     pub ids: Vec<MessageId>,
 }
 
+/// Who wants to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginner {
+    /// Others run beside it.
+    pub stands_by: bool,
+    /// The pod it runs in: what ran there before is dead. Nil for all that run in none.
+    pub pod: Uuid,
+    /// It has waited for one in another pod to say that it is alive.
+    pub insists: bool,
+}
+
+impl Beginner {
+    /// One that runs alone and in no pod.
+    pub const ALONE: Self = Self { stands_by: false, pod: Uuid::nil(), insists: false };
+}
+
 /// Takes the tenant's next epoch; every older sender may claim nothing from here on. `None` while one says that it is
-/// alive; one beside which others stand by says so from its start.
+/// alive, or may be about to.
 ///
 /// # Errors
 /// When the database says no.
-pub async fn begin(pool: &PgPool, stands_by: bool) -> Result<Option<i64>, Error> {
-    let begun = sqlx::query_scalar!("select sender_begin($1)", stands_by).fetch_one(asking(pool)).await;
+pub async fn begin(pool: &PgPool, beginner: Beginner) -> Result<Option<i64>, Error> {
+    let Beginner { stands_by, pod, insists } = beginner;
+    let begun =
+        sqlx::query_scalar!("select sender_begin($1, $2, $3)", stands_by, pod, insists).fetch_one(asking(pool)).await;
     begun.map_err(|error| match error.as_database_error().and_then(|error| error.code()).as_deref() {
         Some(INSUFFICIENT_PRIVILEGE) => Error::NoTenant,
         _ => Error::Begin(error),

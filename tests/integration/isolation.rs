@@ -375,7 +375,10 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
     sqlx::query("select * from sender_adopt(1000, false, 5::smallint)").execute(&sender).await.expect("called");
     sqlx::query("select sender_alive(1, 60)").execute(&sender).await.expect("called");
 
-    let epoch: Option<i64> = sqlx::query_scalar("select sender_begin(false)").fetch_one(&sender).await.expect("called");
+    let epoch: Option<i64> = sqlx::query_scalar("select sender_begin(false, gen_random_uuid(), false)")
+        .fetch_one(&sender)
+        .await
+        .expect("called");
     assert_eq!(epoch, Some(1), "our own next one");
     let numbers: Vec<i64> =
         sqlx::query_scalar("select tenant_id from connector_numbers()").fetch_all(&connector).await.expect("called");
@@ -427,7 +430,10 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
 
     // Each other's functions, too.
     assert_eq!(refusal(&sender, "select * from connector_shares()").await.as_deref(), Some(DENIED));
-    assert_eq!(refusal(&connector, "select sender_begin(true)").await.as_deref(), Some(DENIED));
+    assert_eq!(
+        refusal(&connector, "select sender_begin(true, gen_random_uuid(), true)").await.as_deref(),
+        Some(DENIED)
+    );
     assert_eq!(scene.theirs().await, before, "nothing of the other tenant has changed");
 }
 

@@ -181,11 +181,11 @@ async fn a_restored_data_instance_sends_nothing_until_it_is_released() {
     let mut world = World::new().await;
     let (kept, ended) = (world.logged("opted-out").await, world.logged("ended").await);
     let old = world.accept().await;
-    let begun = claim::begin(&world.sender, false).await.expect("begun").expect("an epoch");
+    let begun = claim::begin(&world.sender, claim::Beginner::ALONE).await.expect("begun").expect("an epoch");
     world.mark().await;
     let backup = world.databases.data.snapshot().await;
 
-    let later = claim::begin(&world.sender, false).await.expect("begun").expect("an epoch");
+    let later = claim::begin(&world.sender, claim::Beginner::ALONE).await.expect("begun").expect("an epoch");
     world.opt_out(kept).await;
     world.end_account(ended).await;
     let lost = [world.accept().await, world.accept().await];
@@ -229,7 +229,7 @@ async fn a_restored_data_instance_sends_nothing_until_it_is_released() {
     let told = journal::restores(&world.pool).await.expect("read");
     assert_eq!(told, Restores { times: 1, entries: found.entries });
 
-    let epoch = claim::begin(&world.sender, false).await.expect("begun").expect("an epoch");
+    let epoch = claim::begin(&world.sender, claim::Beginner::ALONE).await.expect("begun").expect("an epoch");
     assert!(epoch > later + 1000);
     assert!(world.launch(epoch, &[old, since]).await.ids.is_empty(), "it is still closed");
     assert!(claim::adopt(&world.sender, epoch, false, 5).await.is_err());
@@ -260,7 +260,7 @@ async fn a_restored_data_instance_sends_nothing_until_it_is_released() {
         assert_eq!(world.stands(id).await, (8, Some(-4)));
     }
     assert_eq!(world.stands(later).await, (0, None));
-    let epoch = claim::begin(&world.sender, false).await.expect("begun").expect("an epoch");
+    let epoch = claim::begin(&world.sender, claim::Beginner::ALONE).await.expect("begun").expect("an epoch");
     assert_eq!(claim::adopt(&world.sender, epoch, false, 5).await.expect("adopted").0.len(), 0, "no flight is left");
     assert_eq!(world.launch(epoch, &[later]).await.ids, [MessageId(later)]);
 }
@@ -362,7 +362,7 @@ async fn a_synchronous_standby_takes_over_without_a_word() {
     let stands = world.look().await;
     assert_eq!((stands.epoch, stands.closed_since), (1, None));
     assert!(world.shared().await);
-    let epoch = claim::begin(&world.sender, false).await.expect("begun").expect("an epoch");
+    let epoch = claim::begin(&world.sender, claim::Beginner::ALONE).await.expect("begun").expect("an epoch");
     assert_eq!(world.launch(epoch, &[queued]).await.ids, [MessageId(queued)]);
     world.provide(world.tenant).await.expect("keys are made");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use budstikke::domain::{Clock as _, LocalError, MessageState, SystemClock};
 use budstikke::sender::End;
 use budstikke::smpp::{CommandStatus, vendor};
-use budstikke::store::claim;
+use budstikke::store::claim::{self, Beginner};
 use jiff_sqlx::ToSqlx as _;
 use rusmpp::values::MessageState as Reported;
 use uuid::Uuid;
@@ -287,7 +287,7 @@ async fn a_flight_that_keeps_crashing_its_sender_is_set_aside() {
 async fn what_was_taken_over_is_given_again_where_the_answer_was_lost() {
     let world = World::new(1, 10).await;
     let (database, ids) = (world.login(), world.queue(3, "Hej").await);
-    let begin = async || claim::begin(&database, false).await.expect("begun").expect("an epoch");
+    let begin = async || claim::begin(&database, Beginner::ALONE).await.expect("begun").expect("an epoch");
     let (first, wanted) = (begin().await, ids.iter().map(|id| id.0).collect::<Vec<_>>());
     claim::launch(&database, first, Uuid::from_u128(7), world.routes[0], &wanted).await.expect("launched");
     let second = begin().await;
@@ -358,13 +358,40 @@ async fn one_that_is_told_to_stop_settles_what_is_under_way_before_its_successor
     first.tell_to_stop();
     let said = "select count(*) from sender_epoch where tenant_id = $1 and alive_until > now()";
     world.until("it keeps its place", async || (world.number(said).await > 0).then_some(())).await;
-    let second = waits_for_its_turn(&world, || world.start()).await;
+    let second = waits_for_its_turn(&world, || world.start_in(Uuid::from_u128(2))).await;
     connector.script(|_| Fate::Taken(None));
     connector.answer_late();
     assert_eq!(first.ended().await, End::Stopped, "and not superseded");
     world.all(MessageState::Sent, 400).await;
     assert_eq!(connector.state().written.len(), 400, "each went once");
     second.stop().await;
+}
+
+/// Kubernetes may start a pod before it has told the one that it replaces to stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_in_another_pod_gives_its_predecessor_a_moment_to_say_that_it_is_alive() {
+    let world = World::new(1, 20).await;
+    let connector = &world.connectors[0];
+    connector.script(|_| Fate::Late);
+    world.queue(400, "Hej").await;
+    let first = world.start_in(Uuid::from_u128(1));
+    world.until("its window is full", async || (connector.state().written.len() == 20).then_some(())).await;
+    let second = waits_for_its_turn(&world, || world.start_in(Uuid::from_u128(2))).await;
+    first.tell_to_stop();
+    let said = "select count(*) from sender_epoch where tenant_id = $1 and alive_until > now()";
+    world.until("it keeps its place", async || (world.number(said).await > 0).then_some(())).await;
+    connector.script(|_| Fate::Taken(None));
+    connector.answer_late();
+    assert_eq!(first.ended().await, End::Stopped, "and not superseded");
+    world.all(MessageState::Sent, 400).await;
+    assert_eq!(connector.state().written.len(), 400, "each went once");
+    second.kill().await;
+
+    // Where none will ever say it, it is not waited for long.
+    let third = world.start_in(Uuid::from_u128(3));
+    world.queue(20, "Hej").await;
+    world.all(MessageState::Sent, 420).await;
+    third.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -336,7 +336,7 @@ impl Parts<'_> {
             resources: pods::resources(written, RESOURCES),
             ports: Vec::new(),
             surge: 1,
-            env: Vec::new(),
+            env: vec![pods::env_uid("BUDSTIKKE_POD")],
         }
     }
 

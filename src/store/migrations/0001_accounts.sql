@@ -122,9 +122,11 @@ create table login (
 );
 
 -- Each sender that starts takes the next epoch; only the newest may claim. None starts while the newest says that it is
--- alive: where several pods run it does so all the time, alone only while it stops in good order.
+-- alive: where several pods run it does so all the time, alone only while it stops in good order. `pod` runs the newest, until
+-- that has left in good order: a successor in the same pod knows that it is dead, one in another pod does not.
 create table sender_epoch (
     tenant_id   bigint primary key references tenant,
     epoch       bigint not null default 0,
-    alive_until timestamptz not null default '-infinity'
+    alive_until timestamptz not null default '-infinity',
+    pod         uuid
 );

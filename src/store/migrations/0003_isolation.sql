@@ -141,8 +141,10 @@ end $$;
 -- Senders ------------------------------------------------------------------------------------------------------------
 
 -- The next epoch, for a sender that starts; every older sender of the tenant has lost its claim from here on. None starts
--- while one says that it is alive; one beside which others stand by is that from its start. Null: not now.
-create function sender_begin(stands_by boolean) returns bigint
+-- while one says that it is alive; one beside which others stand by is that from its start. One that runs alone says nothing
+-- before it is told to stop, and that may not have come to it yet: a successor in another pod waits for it, until it insists.
+-- Null: not now.
+create function sender_begin(stands_by boolean, own_pod uuid, insists boolean) returns bigint
 language plpgsql security definer set search_path = budstikke, pg_temp as $$
 declare
     own constant bigint := current_tenant();
@@ -151,8 +153,9 @@ begin
     if own is null then
         raise exception 'no tenant''s login' using errcode = 'insufficient_privilege';
     end if;
-    update sender_epoch set epoch = epoch + 1, alive_until = case when stands_by then now() + interval '15 seconds' else '-infinity' end
-    where tenant_id = own and alive_until <= now()
+    update sender_epoch set epoch = epoch + 1, pod = own_pod,
+        alive_until = case when stands_by then now() + interval '15 seconds' else '-infinity' end
+    where tenant_id = own and alive_until <= now() and (stands_by or insists or coalesce(pod, own_pod) = own_pod)
     returning epoch into begun;
     return begun;
 end $$;
@@ -161,7 +164,8 @@ end $$;
 create function sender_alive(held bigint, seconds integer) returns void
 language sql security definer set search_path = budstikke, pg_temp
 begin atomic
-    update sender_epoch set alive_until = now() + least(seconds, 60) * interval '1 second'
+    update sender_epoch set alive_until = now() + least(seconds, 60) * interval '1 second',
+        pod = case when seconds > 0 then pod end
     where tenant_id = current_tenant() and epoch = held;
 end;
 
@@ -668,7 +672,7 @@ end $$;
 grant execute on function current_tenant() to budstikke_sender, budstikke_operator, budstikke_api;
 grant execute on function tenant_login(bigint, text), route_login(bigint, text), evict_sender(bigint),
     ensure_partitions(date, date), purge_working(integer) to budstikke_operator;
-grant execute on function sender_begin(boolean), sender_alive(bigint, integer), sender_gate(bigint),
+grant execute on function sender_begin(boolean, uuid, boolean), sender_alive(bigint, integer), sender_gate(bigint),
     sender_receipts(bigint[], text[], integer[], smallint[], integer[], timestamptz[]) to budstikke_sender;
 grant execute on function connector_shares(), connector_numbers(), receipt_owners(text[], integer[]),
     receipts_apply(text[], integer[], smallint[], integer[], timestamptz[]),

@@ -124,7 +124,7 @@ begin
             known, lost_until, messages, entries);
     update mark set n = greatest(n, newest), accepted = accepted + messages;
     -- Far beyond every epoch that was given after the backup: a sender of that time must not go on, and connectors remember.
-    update sender_epoch set epoch = epoch + 1000000, alive_until = '-infinity';
+    update sender_epoch set epoch = epoch + 1000000, alive_until = '-infinity', pod = null;
     -- An account id that was given after the backup is never another's: there may be keys of it, or the word that it was erased.
     perform setval(pg_get_serial_sequence('budstikke.tenant', 'tenant_id'),
         greatest(account + 1, nextval(pg_get_serial_sequence('budstikke.tenant', 'tenant_id'))));

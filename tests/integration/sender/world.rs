@@ -134,9 +134,14 @@ impl World {
         store::connect(&self.dsn, 1, "sender-test")
     }
 
-    /// Starts a sender.
+    /// Starts a sender; all that are started so share a pod.
     pub(crate) fn start(&self) -> Running {
+        self.start_in(Uuid::nil())
+    }
+
+    pub(crate) fn start_in(&self, pod: Uuid) -> Running {
         let sender = Sender {
+            pod,
             config: self.config.subscribe(),
             pool: store::connect(&self.dsn, 3, "sender-test"),
             clock: Arc::new(SystemClock),
