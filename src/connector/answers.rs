@@ -13,7 +13,7 @@ use super::dispatch::PATIENCE;
 use super::exchange::{Exchange, Job};
 use super::message_id;
 use super::metrics::Metrics;
-use super::owners::Memory;
+use super::owners::{Departed, Memory};
 use super::spelling::Spelling;
 use super::standing::Standing;
 use super::tag::TagKey;
@@ -28,6 +28,7 @@ pub(super) struct Flight {
     pub(super) job: Job,
     pub(super) pending: Pending,
     pub(super) written: Instant,
+    pub(super) departed: Departed,
 }
 
 /// See the module.
@@ -53,14 +54,13 @@ impl Answers {
             tokio::select! {
                 // Answers first: they make room, and end by themselves when no flight follows.
                 biased;
-                Some((job, outcome, written)) = under_way.next() => {
+                Some((job, outcome, written, departed)) = under_way.next() => {
                     self.settle(job, outcome, written);
-                    self.memory.landed();
+                    drop(departed);
                 }
                 flight = flights.recv(), if more => match flight {
-                    Some(Flight { job, pending, written }) => {
-                        self.memory.departed();
-                        under_way.push(async move { (job, pending.await, written) });
+                    Some(Flight { job, pending, written, departed }) => {
+                        under_way.push(async move { (job, pending.await, written, departed) });
                     }
                     None => more = false,
                 },

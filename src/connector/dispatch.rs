@@ -13,6 +13,7 @@ use super::binds::{BindNumber, Binds};
 use super::brake::Brake;
 use super::exchange::{Exchange, Job};
 use super::metrics::Metrics;
+use super::owners::Memory;
 use crate::config::connector::{ConnectorConfig, Settings};
 use crate::smpp::pacing::{Pacer, Rate};
 use crate::smpp::vendor::{MessagePart, NOT_WRITTEN};
@@ -30,6 +31,7 @@ pub(super) struct Dispatch {
     pub(super) binds: Arc<Binds>,
     pub(super) brake: Arc<Brake>,
     pub(super) config: watch::Receiver<Arc<ConnectorConfig>>,
+    pub(super) memory: Arc<Memory>,
     pub(super) flights: mpsc::Sender<Flight>,
     pub(super) metrics: Metrics,
 }
@@ -85,10 +87,12 @@ impl Dispatch {
             parts.sent(part, bind);
         }
         self.metrics.submitted(job.since.elapsed());
+        // Before it is written: its receipt may come at once.
+        let departed = self.memory.depart();
         let pending = place.send(written, seat);
         pacer.writing(&pending.written_at(), weight);
         // Bounded by the windows; its reader does nothing that takes long.
-        let _ = self.flights.send(Flight { job, pending, written: Instant::now() }).await;
+        let _ = self.flights.send(Flight { job, pending, written: Instant::now(), departed }).await;
     }
 
     fn refuse(&self, mut held: Held, status: CommandStatus) {

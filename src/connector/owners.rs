@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -67,19 +67,15 @@ impl Memory {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A submit went upstream.
-    pub(super) fn departed(&self) {
+    /// A submit goes upstream; it is under way until this is dropped, once its answer is put here.
+    pub(super) fn depart(self: &Arc<Self>) -> Departed {
         self.under_way.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A submit was settled.
-    pub(super) fn landed(&self) {
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        Departed(Arc::clone(self))
     }
 
     /// Submits that wait for their answer.
     pub(super) fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
+        self.under_way.load(Ordering::Acquire)
     }
 
     /// See [`Owners::put`].
@@ -109,12 +105,23 @@ impl Memory {
                     return Some(owner);
                 }
                 if self.under_way() == 0 {
-                    return None;
+                    // The last answer may have come between the two looks.
+                    return self.get(key);
                 }
                 news.await;
             }
         };
         timeout(patience, told).await.ok().flatten()
+    }
+}
+
+/// A submit that is under way.
+#[derive(Debug)]
+pub(super) struct Departed(Arc<Memory>);
+
+impl Drop for Departed {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -138,18 +145,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_receipt_that_overtook_its_answer_waits_for_it() {
-        let memory = std::sync::Arc::new(Memory::default());
+        let memory = Arc::new(Memory::default());
         let early = key(1);
         assert_eq!(memory.wait(&early, Duration::from_secs(60)).await, None, "no answer is due");
-        memory.departed();
+        let departed = memory.depart();
         let waiting = tokio::spawn({
-            let (memory, early) = (std::sync::Arc::clone(&memory), early.clone());
+            let (memory, early) = (Arc::clone(&memory), early.clone());
             async move { memory.wait(&early, Duration::from_secs(60)).await }
         });
         tokio::task::yield_now().await;
         memory.put(key(2), TenantId(2));
         memory.put(early, TenantId(1));
-        memory.landed();
+        drop(departed);
         assert_eq!(waiting.await.expect("no panic"), Some(TenantId(1)));
     }
 

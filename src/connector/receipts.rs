@@ -22,7 +22,9 @@ use crate::smpp::session::{Outcome, Session};
 use crate::smpp::vendor::DoneAt;
 use crate::store::receipts_upstream::{self as store, Applied, UpstreamReceipt};
 
-/// How long a receipt waits for the submit's answer that it may have overtaken, before it is parked.
+/// How long a receipt waits for the submit's answer that it may have overtaken, before the database is asked whose it is.
+const CLOSE: Duration = Duration::from_millis(20);
+/// How long it waits after that, before it is parked.
 const OVERTAKEN: Duration = Duration::from_millis(500);
 /// How long a sender may take to store a receipt; then the database is told directly, which does no harm twice.
 const SENDER: Duration = Duration::from_secs(10);
@@ -126,7 +128,7 @@ impl Receipts {
     /// Whose it is. The outer `None`: the database did not answer.
     async fn owner(&self, receipt: &Receipt) -> Option<Option<TenantId>> {
         let key = &receipt.key;
-        if let Some(owner) = self.memory.get(key) {
+        if let Some(owner) = self.memory.wait(key, CLOSE).await {
             return Some(Some(owner));
         }
         if let Some(owner) = self.books.owners.ask((key.0.clone(), key.1.0)).await? {

@@ -99,6 +99,7 @@ impl Works {
             binds: Arc::clone(&self.binds),
             brake: Arc::clone(&brake),
             config: self.config.clone(),
+            memory: Arc::clone(&self.memory),
             flights,
             metrics: self.metrics.clone(),
         };
