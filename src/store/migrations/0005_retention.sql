@@ -156,9 +156,8 @@ end $$;
 -- tenants, so that who asks knows whether to ask again.
 create function purge_kept(today date, most integer, out removed bigint, out tenants bigint)
 language plpgsql security definer set search_path = budstikke, pg_temp set plan_cache_mode = force_generic_plan
-set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set jit = off as $$
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 begin
-    -- What is switched off is priced so high that all of a hundred partitions would be compiled first, for minutes.
     -- One tenant after another, of each by the index of the days that it keeps no longer: nobody reads what others keep.
     with due as materialized (
         select l.* from retention r cross join lateral (

@@ -135,7 +135,7 @@ grant execute on function schema_version(), receipt_may_be_told(bigint, date), i
 -- tenants, so that who asks knows whether to ask again.
 create function purge_jobs(moment timestamptz, most integer, out removed bigint, out tenants bigint)
 language plpgsql security definer set search_path = budstikke, pg_temp set plan_cache_mode = force_generic_plan
-set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set jit = off as $$
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 begin
     update webhook set old_secret = null, old_until = null where old_until <= moment;
     with kept as materialized (
