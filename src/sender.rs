@@ -99,8 +99,10 @@ pub struct Pace {
     pub poll: (Duration, Duration),
     /// How long a flight or a batch waits for company.
     pub gather: Duration,
-    /// Messages in a flight, or in a batch of results, at most.
+    /// Messages in a flight, at most.
     pub batch: usize,
+    /// Results or receipts in a batch, at most: about what fits in one TLS record ([`store`] says why).
+    pub results: usize,
     /// Messages read ahead of their flight, at most.
     pub ahead: usize,
     /// Messages in flights or not stored, at most.
@@ -115,6 +117,7 @@ impl Default for Pace {
             poll: (Duration::from_secs(15), Duration::from_secs(60)),
             gather: Duration::from_millis(20),
             batch: 250,
+            results: 60,
             ahead: 500,
             unsettled: 2_000,
             drain: Duration::from_secs(20),

@@ -34,6 +34,9 @@ use work::Done;
 /// Answers taken in before anything else is looked at.
 const ANSWERS_A_TURN: usize = 64;
 
+/// How often a receipt may find no message before it goes back.
+const STRAYS: u8 = 3;
+
 /// Why a sender ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -71,9 +74,11 @@ pub(super) struct Engine<D> {
     gate: Gate,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
     submits: FuturesUnordered<Submit>,
-    receipts: Vec<(Receipt, Responder)>,
+    receipts: Vec<Unapplied>,
     launching: bool,
     storing: bool,
+    /// Batches of results that were stored.
+    stored: u64,
     /// A batch that the database did not take.
     unstored: Option<Batch<Responder>>,
     applying: bool,
@@ -84,6 +89,14 @@ pub(super) struct Engine<D> {
     /// It is over by then.
     stopping: Option<Instant>,
     end: End,
+}
+
+/// A receipt that the database is to be told, or is being told.
+struct Unapplied {
+    receipt: Receipt,
+    responder: Responder,
+    /// How often the database knew no message for it.
+    strayed: u8,
 }
 
 /// A submit under way.
@@ -116,6 +129,7 @@ impl<D: Database> Engine<D> {
             receipts: Vec::new(),
             launching: false,
             storing: false,
+            stored: 0,
             unstored: None,
             applying: false,
             patience: Backoff::new(Duration::from_millis(200), Duration::from_secs(10)),
@@ -149,6 +163,10 @@ impl<D: Database> Engine<D> {
                 () = stop.cancelled(), if self.stopping.is_none() => self.begin_stop(End::Stopped),
                 Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.take_done(done),
                 Some(signal) = signals.recv() => {
+                    // A receipt comes after its answer: taken in after it as well, it is stored with its message.
+                    if let Some(answer) = self.submits.next().now_or_never().flatten() {
+                        self.take_answers(answer);
+                    }
                     self.take_signal(signal);
                     while let Ok(signal) = signals.try_recv() {
                         self.take_signal(signal);
@@ -314,15 +332,23 @@ impl<D: Database> Engine<D> {
     fn take_receipt(&mut self, receipt: Receipt, responder: Responder) {
         match self.book.receive(receipt, responder) {
             Met::Merged => self.count_receipt("merged"),
-            Met::Elsewhere(receipt, responder) => self.receipts.push((receipt, responder)),
+            Met::Elsewhere(receipt, responder) => {
+                self.receipts.push(Unapplied { receipt, responder, strayed: 0 });
+            }
         }
     }
 
-    /// No message is known for a receipt. Its answer may have come since the database was asked; else the connector
-    /// keeps it.
-    fn take_stray(&mut self, receipt: Receipt, responder: Responder) {
+    /// No message is known for a receipt. Its answer may have come since the database was asked. It may also be on its way, or its
+    /// message have been stored meanwhile: then the database is asked again, a few times. Else the connector keeps it.
+    fn take_stray(&mut self, stray: Unapplied, stored_before: u64) {
+        let Unapplied { receipt, responder, strayed } = stray;
         match self.book.receive(receipt, responder) {
             Met::Merged => self.count_receipt("merged"),
+            Met::Elsewhere(receipt, responder)
+                if strayed < STRAYS && (self.stored > stored_before || !self.submits.is_empty()) =>
+            {
+                self.receipts.push(Unapplied { receipt, responder, strayed: strayed + 1 });
+            }
             Met::Elsewhere(_, responder) => {
                 self.count_receipt("unknown");
                 responder.refuse(CommandStatus::EsmeRxTAppn);

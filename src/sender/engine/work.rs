@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::Engine;
+use super::{Engine, Unapplied};
 use crate::domain::{MessageId, TenantId};
 use crate::sender::book::{Moment, Opened};
 use crate::sender::database::Database;
@@ -36,7 +36,9 @@ pub(super) enum Done {
         result: Result<(), results::Error>,
     },
     Applied {
-        receipts: Vec<(Receipt, Responder)>,
+        receipts: Vec<Unapplied>,
+        /// How many batches were stored when the database was asked.
+        stored_before: u64,
         result: Result<Vec<Outcome>, receipts::Error>,
     },
 }
@@ -184,7 +186,7 @@ impl<D: Database> Engine<D> {
         }
         let batch = match self.unstored.take() {
             Some(batch) => batch,
-            None if self.worth_storing(moment) => self.book.ledger.batch(self.pace.batch),
+            None if self.worth_storing(moment) => self.book.ledger.batch(self.pace.results),
             None => return,
         };
         for settled in &batch.results {
@@ -203,7 +205,7 @@ impl<D: Database> Engine<D> {
     fn worth_storing(&self, moment: Moment) -> bool {
         let ledger = &self.book.ledger;
         ledger.has_more()
-            && (ledger.len() >= self.pace.batch
+            && (ledger.len() >= self.pace.results
                 || self.submits.is_empty()
                 || ledger.waiting_since().is_none_or(|since| moment.now >= since + self.pace.gather))
     }
@@ -212,14 +214,14 @@ impl<D: Database> Engine<D> {
         if self.applying || self.receipts.is_empty() {
             return;
         }
-        let rest = self.receipts.split_off(self.receipts.len().min(self.pace.batch));
+        let rest = self.receipts.split_off(self.receipts.len().min(self.pace.results));
         let receipts = std::mem::replace(&mut self.receipts, rest);
-        let database = self.database.clone();
+        let (database, stored_before) = (self.database.clone(), self.stored);
         self.applying = true;
         self.jobs.push(Box::pin(async move {
-            let facts: Vec<Receipt> = receipts.iter().map(|(receipt, _)| receipt.clone()).collect();
+            let facts: Vec<Receipt> = receipts.iter().map(|unapplied| unapplied.receipt.clone()).collect();
             let result = database.apply(&facts).await;
-            Done::Applied { receipts, result }
+            Done::Applied { receipts, stored_before, result }
         }));
     }
 
@@ -268,12 +270,12 @@ impl<D: Database> Engine<D> {
                     }
                 }
             }
-            Done::Applied { receipts, result } => {
+            Done::Applied { receipts, stored_before, result } => {
                 self.applying = false;
                 match result {
                     Ok(outcomes) => {
                         self.well();
-                        self.take_applied(receipts, &outcomes);
+                        self.take_applied(receipts, &outcomes, stored_before);
                     }
                     Err(error) => {
                         self.receipts.splice(0..0, receipts);
@@ -361,21 +363,22 @@ impl<D: Database> Engine<D> {
         for responder in acks {
             responder.accept("");
         }
-        self.receipts.extend(late);
+        self.stored += 1;
+        self.receipts.extend(late.into_iter().map(|(receipt, responder)| Unapplied { receipt, responder, strayed: 0 }));
     }
 
-    fn take_applied(&mut self, receipts: Vec<(Receipt, Responder)>, outcomes: &[Outcome]) {
-        for ((receipt, responder), outcome) in receipts.into_iter().zip(outcomes) {
+    fn take_applied(&mut self, receipts: Vec<Unapplied>, outcomes: &[Outcome], stored_before: u64) {
+        for (unapplied, outcome) in receipts.into_iter().zip(outcomes) {
             match outcome {
                 Outcome::Applied => {
                     self.count_receipt("applied");
-                    responder.accept("");
+                    unapplied.responder.accept("");
                 }
                 Outcome::Already => {
                     self.count_receipt("already");
-                    responder.accept("");
+                    unapplied.responder.accept("");
                 }
-                Outcome::Unknown => self.take_stray(receipt, responder),
+                Outcome::Unknown => self.take_stray(unapplied, stored_before),
             }
         }
     }
