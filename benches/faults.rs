@@ -45,7 +45,7 @@ use crate::faults::recovery;
 use crate::faults::report::Report;
 use crate::faults::seen::Submits;
 use crate::postgres::Databases;
-use crate::support::installation::{Installation, Route};
+use crate::support::installation::{Crew, Installation, Route};
 
 /// Of the chart's embedded data instance.
 const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=on", "max_wal_size=2GB", "autovacuum_naptime=5s"];
@@ -76,7 +76,8 @@ async fn main() -> ExitCode {
     databases.migrate().await.expect("migrate");
     let smsc = Arc::new(Smsc::start(Options { record: 1_000_000, ..Options::default() }).await.expect("an SMSC"));
     let mut proxies = BTreeMap::new();
-    let installation = Installation::start(&mut databases, SETTINGS, smsc.address(), &ROUTE, |link, address| {
+    let crew = Crew::one();
+    let installation = Installation::start(&mut databases, SETTINGS, smsc.address(), &ROUTE, &crew, |link, address| {
         let proxy = Proxy::start(address);
         let seen = proxy.address;
         proxies.insert(link, proxy);

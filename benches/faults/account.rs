@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::inject::{Event, Injector};
 use super::load::Accepted;
 use super::seen::Seen;
-use crate::support::installation::Api;
+use crate::support::api::Api;
 
 /// Parked receipts are looked at again ever more rarely: what was parked early in an outage may wait for minutes.
 const PATIENCE: Duration = Duration::from_secs(240);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::now_ms;
 use super::seen::FIRST_NUMBER;
-use crate::support::installation::Api;
+use crate::support::api::Api;
 
 const CALLERS: u32 = 8;
 /// How long a call waits for its answer.

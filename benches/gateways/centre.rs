@@ -5,6 +5,7 @@ use std::process::Command;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::place::local;
 use crate::support::process::{Process, free_port};
 
 /// The first argument of the process.
@@ -21,13 +22,14 @@ const WINDOW: usize = 500;
 
 /// Starts one in a process of its own.
 pub(crate) fn start() -> Process {
-    let port = free_port();
+    let at = local(free_port());
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args([WORD, &port.to_string()]);
-    Process::spawn("centre", port, command)
+    command.args([WORD, &at.port().to_string()]);
+    Process::spawn("centre", at, command)
 }
 
-pub(crate) async fn serve(port: u16) {
+pub(crate) async fn serve(mut arguments: impl Iterator<Item = String>) {
+    let port: u16 = arguments.next().and_then(|argument| argument.parse().ok()).expect("a port");
     let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port");
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");

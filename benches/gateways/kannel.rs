@@ -6,11 +6,18 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::net::TcpStream;
 
+use super::cpu::{Watch, Who};
 use super::load::recipient;
+use super::report::Run;
+use super::{PATIENCE, SETTINGS, centre, load};
 use crate::postgres::{Databases, PASSWORD, directory};
+use crate::support::place::local;
 use crate::support::process::{Process, free_port};
 
 const TEXT: &str = "Hej!+Din+tid+hos+Vaerkstedet+er+i+morgen+kl.+9.30.+Ring+70+12+34+56+for+at+flytte+den.";
+
+/// Messages before what is measured.
+const WARM: usize = 200;
 
 /// Where it keeps what it waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,7 +50,8 @@ async fn listens(port: u16) {
 }
 
 impl Kannel {
-    pub(crate) async fn start(databases: &Databases, upstream: u16, receipts: Receipts) -> Self {
+    /// With an upstream at this port, if it is to have one.
+    async fn start(databases: &Databases, upstream: Option<u16>, receipts: Receipts) -> Self {
         let root = directory("kannel");
         let path = |name: &str| root.join(name).display().to_string();
         std::fs::create_dir_all(path("store")).expect("a folder");
@@ -63,13 +71,15 @@ impl Kannel {
              sendsms-chars = \"0123456789+ \"\n\n\
              group = sendsms-user\nusername = u\npassword = p\nmax-messages = 3\nconcatenation = true\n",
             store = path("store"),
+            // Nobody listens there.
+            upstream = upstream.unwrap_or_else(free_port),
         );
         let file = path("kannel.conf");
         std::fs::write(&file, configuration).expect("the configuration");
         let start = |role: &'static str, port| {
             let mut command = Command::new(format!("/usr/sbin/{role}"));
             command.args(["-v", "3", &file]);
-            Process::start(role, port, command, Path::new(&path("log")))
+            Process::start(role, local(port), command, Path::new(&path("log")))
         };
         let bearerbox = start("bearerbox", boxes);
         listens(boxes).await;
@@ -82,13 +92,13 @@ impl Kannel {
             status: format!("http://127.0.0.1:{admin}/status.xml?password=x"),
             root,
         };
-        kannel.online().await;
+        kannel.takes(upstream.is_some()).await;
         kannel
     }
 
-    async fn online(&self) {
+    async fn takes(&self, bound: bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !self.tells().await.contains("online") {
+        while bound && !self.tells().await.contains("online") {
             assert!(Instant::now() < deadline, "it does not bind");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -97,7 +107,9 @@ impl Kannel {
             assert!(Instant::now() < deadline, "it takes no message");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        self.settled(1, Duration::from_secs(30)).await;
+        if bound {
+            self.settled(1, Duration::from_secs(30)).await;
+        }
     }
 
     async fn tells(&self) -> String {
@@ -121,12 +133,12 @@ impl Kannel {
     }
 
     /// One message to one recipient.
-    pub(crate) async fn call(&self, number: usize) {
+    async fn call(&self, number: usize) {
         assert!(self.send(number).await, "a message was refused");
     }
 
     /// Waits until it has taken so many receipts since it began, the one of its start not counted, and waits for none.
-    pub(crate) async fn settled(&self, messages: usize, patience: Duration) {
+    async fn settled(&self, messages: usize, patience: Duration) {
         let deadline = Instant::now() + patience;
         loop {
             let status = self.tells().await;
@@ -145,9 +157,42 @@ impl Kannel {
         }
     }
 
-    pub(crate) fn memory(&self) -> Vec<(&'static str, f64)> {
-        self.processes.iter().map(Process::memory).collect()
+    fn roles(&self) -> Vec<(&'static str, Who)> {
+        self.processes.iter().map(|process| (process.role, Who::Processes(vec![process.pid()]))).collect()
     }
+
+    fn memory(&self) -> Vec<(&'static str, f64)> {
+        self.processes.iter().map(|process| (process.role, process.peak())).collect()
+    }
+}
+
+/// So many messages, from the first call until the last receipt.
+pub(crate) async fn through(messages: usize, receipts: Receipts) -> Run {
+    let databases = Databases::bare_with(SETTINGS).await;
+    let centre = centre::start();
+    let kannel = Kannel::start(&databases, Some(centre.at.port()), receipts).await;
+    load::run(load::CLIENTS, WARM, |number| kannel.call(number)).await;
+    kannel.settled(WARM, PATIENCE).await;
+
+    let mut roles = kannel.roles();
+    roles.push(("centre", Who::Processes(vec![centre.pid()])));
+    if receipts == Receipts::InPostgres {
+        roles.push(("data_postgres", Who::Server(databases.data.pid())));
+    }
+    let (began, watch) = (Instant::now(), Watch::start(roles));
+    let accepted = load::run(load::CLIENTS, messages, |number| kannel.call(number)).await;
+    kannel.settled(WARM + messages, PATIENCE).await;
+    Run { accepted, messages, seconds: began.elapsed().as_secs_f64(), spent: watch.stop(), memory: kannel.memory() }
+}
+
+/// So many messages taken into the spool; none can go on.
+pub(crate) async fn accept(messages: usize) -> Run {
+    let databases = Databases::bare_with(SETTINGS).await;
+    let kannel = Kannel::start(&databases, None, Receipts::InMemory).await;
+    load::run(load::CLIENTS, WARM, |number| kannel.call(number)).await;
+    let (began, watch) = (Instant::now(), Watch::start(kannel.roles()));
+    let accepted = load::run(load::CLIENTS, messages, |number| kannel.call(number)).await;
+    Run { accepted, messages, seconds: began.elapsed().as_secs_f64(), spent: watch.stop(), memory: kannel.memory() }
 }
 
 /// The table of receipts, as Kannel's guide has it, with an index and the `oid` that it finds rows by and PostgreSQL has not made by itself

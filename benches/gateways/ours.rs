@@ -1,10 +1,16 @@
-//! Ours: the API, a connector and a sender, as they are released.
+//! Ours: the API, a connector and senders, as they are released.
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::cpu::{Watch, Who};
 use super::load::recipient;
-use crate::support::installation::{Installation, Route};
+use super::report::Run;
+use super::{PATIENCE, SETTINGS, centre, load};
+use crate::postgres::Databases;
+use crate::support::api::Api;
+use crate::support::installation::{Crew, Installation, Route};
+use crate::support::process::Process;
 
 /// More than a machine can do: the route's rate is not what is measured.
 pub(crate) const ROUTE: Route = Route {
@@ -14,28 +20,108 @@ pub(crate) const ROUTE: Route = Route {
     response: Duration::from_secs(30),
     enquire: Duration::from_secs(30),
 };
-const TEXT: &str = "Hej! Din tid hos Værkstedet er i morgen kl. 9.30. Ring på 70 12 34 56 for at flytte den.";
+pub(crate) const TEXT: &str =
+    "Hej! Din tid hos Værkstedet er i morgen kl. 9.30. Ring på 70 12 34 56 for at flytte den.";
+/// Messages before what is measured: connections, prepared statements and keys.
+const WARM: usize = 1000;
+/// Connections of a sender that has work.
+const CONNECTIONS: usize = 3;
+/// Those of the instance that the chart makes.
+const MOST: usize = 300;
 
-/// One message to one recipient.
-pub(crate) async fn call(ours: &Installation, number: usize) {
-    let body = json!({"to": format!("+{}", recipient(number)), "text": TEXT});
-    let (status, said) = ours.api.post("", &body, None, Duration::from_secs(60)).await.expect("an answer");
-    assert_eq!(status, 202, "{said}\n{}", ours.log("api"));
+/// An installation and what it stands on.
+pub(crate) struct Stage {
+    pub(crate) databases: Databases,
+    pub(crate) centre: Process,
+    pub(crate) installation: Installation,
 }
 
-/// Waits until so many messages have their receipt stored.
-pub(crate) async fn settled(ours: &Installation, messages: usize, patience: Duration) {
-    let wanted = i64::try_from(messages).expect("few");
-    let deadline = Instant::now() + patience;
-    loop {
-        let delivered: i64 = sqlx::query_scalar("select count(*) from message_log where state = 3")
-            .fetch_one(&ours.owner)
-            .await
-            .expect("a count");
-        if delivered >= wanted {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{delivered} of {wanted} have their receipt");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+impl Stage {
+    pub(crate) async fn set(route: &Route, crew: &Crew, centre: Process) -> Self {
+        let connections = format!("max_connections={}", MOST.max(crew.weights.len() * CONNECTIONS + 100));
+        let settings: Vec<&str> = SETTINGS.iter().copied().chain([connections.as_str()]).collect();
+        let mut databases = Databases::bare_with(&settings).await;
+        databases.migrate().await.expect("migrate");
+        let upstream = centre.at;
+        let wire = |_, address| address;
+        let installation = Installation::start(&mut databases, &settings, upstream, route, crew, wire).await;
+        Self { databases, centre, installation }
     }
+
+    /// Whose CPU is told apart.
+    pub(crate) fn watch(&self) -> Watch {
+        let of = |role| Who::Processes(self.installation.of_role(role).map(Process::pid).collect());
+        Watch::start(vec![
+            ("api", of("api")),
+            ("sender", of("sender")),
+            ("connector", of("connector")),
+            ("data_postgres", Who::Server(self.databases.data.pid())),
+            ("keyring_postgres", Who::Server(self.databases.keyring.pid())),
+            ("centre", Who::Processes(vec![self.centre.pid()])),
+        ])
+    }
+
+    /// The most memory that a process of each role had, MiB.
+    pub(crate) fn memory(&self) -> Vec<(&'static str, f64)> {
+        let most = |role| self.installation.of_role(role).map(Process::peak).reduce(f64::max);
+        ["api", "connector", "sender"].into_iter().filter_map(|role| Some((role, most(role)?))).collect()
+    }
+
+    /// One message to one recipient.
+    pub(crate) async fn call(&self, number: usize) {
+        let apis = &self.installation.apis;
+        let body = json!({"to": format!("+{}", recipient(number)), "text": TEXT});
+        self.post(&apis[number % apis.len()], &body).await;
+    }
+
+    /// What is said to a call that is accepted.
+    pub(crate) async fn post(&self, api: &Api, body: &serde_json::Value) -> serde_json::Value {
+        let (status, said) = api.post("", body, None, Duration::from_secs(60)).await.expect("an answer");
+        assert_eq!(status, 202, "{said}\n{}", self.installation.log("api"));
+        said
+    }
+
+    /// Waits until so many messages have their receipt stored.
+    pub(crate) async fn settled(&self, messages: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let delivered = self.count("select count(*) from message_log where state = 3").await;
+            if delivered >= messages {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{delivered} of {messages} have their receipt");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub(crate) async fn count(&self, statement: &'static str) -> usize {
+        let count: i64 = sqlx::query_scalar(statement).fetch_one(&self.installation.owner).await.expect("a count");
+        usize::try_from(count).expect("a count")
+    }
+}
+
+/// So many messages of so many tenants, from the first call until the last receipt is stored.
+pub(crate) async fn through(messages: usize, tenants: usize) -> Run {
+    let crew = Crew { weights: vec![1; tenants], sends: true };
+    let stage = Stage::set(&ROUTE, &crew, centre::start()).await;
+    let warm = WARM.max(tenants * 5);
+    load::run(load::CLIENTS, warm, |number| stage.call(number)).await;
+    stage.settled(warm).await;
+
+    let (began, watch) = (Instant::now(), stage.watch());
+    let accepted = load::run(load::CLIENTS, messages, |number| stage.call(number)).await;
+    stage.settled(warm + messages).await;
+    Run { accepted, messages, seconds: began.elapsed().as_secs_f64(), spent: watch.stop(), memory: stage.memory() }
+}
+
+/// So many messages accepted while nobody sends: each is in the queue, and on the disk, when its call is answered.
+pub(crate) async fn accept(messages: usize) -> Run {
+    let crew = Crew { sends: false, ..Crew::one() };
+    let stage = Stage::set(&ROUTE, &crew, centre::start()).await;
+    load::run(load::CLIENTS, WARM, |number| stage.call(number)).await;
+    let (began, watch) = (Instant::now(), stage.watch());
+    let accepted = load::run(load::CLIENTS, messages, |number| stage.call(number)).await;
+    let (seconds, spent) = (began.elapsed().as_secs_f64(), watch.stop());
+    assert_eq!(stage.count("select count(*) from queue where state = 0").await, WARM + messages, "all are queued");
+    Run { accepted, messages, seconds, spent, memory: stage.memory() }
 }

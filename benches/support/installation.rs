@@ -1,22 +1,25 @@
-//! An installation without Kubernetes: what the operator would write for its pods is written here, for one tenant and one route.
+//! An installation without Kubernetes: what the operator would write for its pods is written here, for one route and the tenants
+//! that share it.
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use budstikke::config::connector::{Addressing, Bind, IdFormat, Settings};
+use budstikke::config::names;
 use budstikke::config::sender::{self, CrashPolicy, Leg};
-use budstikke::config::{NamedKey, names};
-use budstikke::domain::{ApiKey, Clock as _, RouteId, Scope, SystemClock, TenantId, copenhagen_day};
-use budstikke::keyring::{self, Kek, Keyring};
+use budstikke::domain::{RouteId, TenantId};
 use budstikke::pki::Leaf;
-use jiff::ToSpan as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgPool;
 
-use super::place::{Place, local, shown, url};
+use super::accounts::{self, Account, KEK};
+use super::api::Api;
+use super::place::{Place, local, own, shown, url};
 use super::process::{Process, free_port};
 use crate::postgres::Databases;
 
-const KEK: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// Senders that start at the same time.
+const AT_ONCE: usize = 10;
+const PATIENCE: Duration = Duration::from_secs(30);
 const CONNECTOR: &str = "connector.bench";
 
 /// Who connects to whom.
@@ -42,62 +45,50 @@ pub(crate) struct Route {
     pub(crate) enquire: Duration,
 }
 
-/// The API as the tenant sees it.
-#[derive(Clone)]
-pub(crate) struct Api {
-    client: reqwest::Client,
-    url: String,
-    key: ApiKey,
+/// Who is there.
+#[derive(Debug, Clone)]
+pub(crate) struct Crew {
+    /// What each tenant's share of the route weighs.
+    pub(crate) weights: Vec<i32>,
+    /// Whether their senders run.
+    pub(crate) sends: bool,
 }
 
-impl Api {
-    async fn answers(&self) -> bool {
-        self.client.get(&self.url).bearer_auth(self.key.reveal()).send().await.is_ok()
-    }
-
-    /// Calls the API: the path behind `/v1/messages`, what to say, and the call's own key, if it has one. Gives the status and
-    /// the answer; waits no longer than `patience`.
-    pub(crate) async fn post(
-        &self,
-        path: &str,
-        body: &Value,
-        once: Option<&str>,
-        patience: Duration,
-    ) -> Result<(u16, Value), reqwest::Error> {
-        let mut call = self.client.post(format!("{}{path}", self.url)).bearer_auth(self.key.reveal()).timeout(patience);
-        if let Some(once) = once {
-            call = call.header("Idempotency-Key", once);
-        }
-        let answer = call.json(body).send().await?;
-        Ok((answer.status().as_u16(), answer.json().await?))
+impl Crew {
+    /// One tenant that sends.
+    pub(crate) fn one() -> Self {
+        Self { weights: vec![1], sends: true }
     }
 }
 
 pub(crate) struct Installation {
     processes: Vec<Process>,
+    /// Of the first tenant.
     pub(crate) api: Api,
+    /// Of each tenant.
+    #[allow(dead_code, reason = "the fault harness has one tenant")]
+    pub(crate) apis: Vec<Api>,
+    #[allow(dead_code, reason = "the fault harness has one tenant")]
+    pub(crate) tenants: Vec<TenantId>,
     #[allow(dead_code, reason = "the fault harness has its own")]
     pub(crate) owner: PgPool,
     place: Place,
 }
 
 impl Installation {
-    /// Starts the API, a connector and a sender. `wire` says where each finds what it connects to, and may put something
-    /// between.
+    /// Starts the API, a connector and the senders, and waits until all of them can serve. `wire` says where each finds what it
+    /// connects to, and may put something between.
     pub(crate) async fn start(
         databases: &mut Databases,
         settings: &[&str],
         upstream: SocketAddr,
         route: &Route,
+        crew: &Crew,
         mut wire: impl FnMut(Link, SocketAddr) -> SocketAddr,
     ) -> Self {
         let place = Place::new("installation");
         let [data, keyring] = place.serve(databases, settings).await;
-        let tenant = databases.tenant("tenant").await;
-        let route_id = databases.route("route", &[(tenant, 1)]).await;
-        databases.connector_login(route_id).await;
-        databases.sender_login(tenant).await;
-        let key = mint(databases, tenant).await;
+        let (route_id, accounts) = accounts::make(databases, &crew.weights).await;
 
         let (connector_port, api_port) = (free_port(), free_port());
         let seen = Seen {
@@ -105,22 +96,20 @@ impl Installation {
             connector: wire(Link::SenderToConnector, local(connector_port)),
         };
         let connector = connector_files(&place, route_id, route, seen, wire(Link::ConnectorToData, data));
-        let keys = queue_keys(databases, tenant).await;
-        let sender = sender_files(&place, tenant, route_id, seen, keys, wire(Link::SenderToData, data));
+        let sender_to_data = wire(Link::SenderToData, data);
         let mut api = place.identity(&Leaf::Server(vec!["localhost".to_owned()]));
         api.extend([
             ("data", url("budstikke_api", wire(Link::ApiToData, data))),
             ("keyring", url("budstikke_api", wire(Link::ApiToKeyring, keyring))),
             ("kek", KEK.to_owned()),
         ]);
-        let [connector, sender, api] = [("connector", connector), ("sender", sender), ("api", api)]
-            .map(|(name, files)| place.folder(name, &files));
+        let [connector, api] = [("connector", connector), ("api", api)].map(|(name, files)| place.folder(name, &files));
 
         let health = |role| (role, local(free_port()).to_string());
         let processes = vec![
             place.start(
                 "api",
-                api_port,
+                local(api_port),
                 &[
                     ("database-url-file", shown(&api.join("data"))),
                     ("keyring-url-file", shown(&api.join("keyring"))),
@@ -133,28 +122,46 @@ impl Installation {
             ),
             place.start(
                 "connector",
-                connector_port,
+                local(connector_port),
                 &[("config-dir", shown(&connector)), ("listen", local(connector_port).to_string()), health("health")],
             ),
-            place.start("sender", 0, &[("config-dir", shown(&sender)), health("health")]),
         ];
         let trusted = reqwest::Certificate::from_pem(place.authority.certificate().as_bytes()).expect("a certificate");
         let client = reqwest::Client::builder().tls_certs_only([trusted]).build().expect("a client");
-        let installation = Self {
-            processes,
-            api: Api { client, url: format!("https://localhost:{api_port}/v1/messages"), key },
-            owner: databases.data.pool("budstikke_owner"),
-            place,
-        };
+        let apis: Vec<_> = accounts.iter().map(|account| Api::new(&client, api_port, account.key.clone())).collect();
+        let tenants = accounts.iter().map(|account| account.tenant).collect();
+        let owner = databases.data.pool("budstikke_owner");
+        let mut installation = Self { processes, api: apis[0].clone(), apis, tenants, owner, place };
         installation.answers().await;
+        if crew.sends {
+            installation.send(&accounts, route_id, seen, sender_to_data).await;
+        }
         installation
     }
 
     async fn answers(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while !self.api.answers().await {
             assert!(Instant::now() < deadline, "the API does not answer: {}", self.log("api"));
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Starts the senders, a few at once.
+    async fn send(&mut self, accounts: &[Account], route: RouteId, seen: Seen, data: SocketAddr) {
+        let mut ports = 10_000..;
+        for some in accounts.chunks(AT_ONCE) {
+            let first = self.processes.len();
+            for account in some {
+                let files = sender_files(&self.place, account, route, seen, data);
+                let folder = self.place.folder(&format!("sender-{}", account.tenant), &files);
+                let health = own(4, ports.next().expect("a port"));
+                let arguments = [("config-dir", shown(&folder)), ("health", health.to_string())];
+                self.processes.push(self.place.start("sender", health, &arguments));
+            }
+            for sender in &self.processes[first..] {
+                assert!(sender.is_ready(PATIENCE).await, "a sender is not ready: {}", self.log("sender"));
+            }
         }
     }
 
@@ -163,13 +170,14 @@ impl Installation {
         std::fs::read_to_string(self.place.log(role)).unwrap_or_default()
     }
 
+    /// All processes of a role.
     #[allow(dead_code, reason = "the fault harness does not ask")]
-    pub(crate) fn memory(&self) -> Vec<(&'static str, f64)> {
-        self.processes.iter().map(Process::memory).collect()
+    pub(crate) fn of_role(&self, role: &str) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(move |process| process.role == role)
     }
 
     /// The process of a role.
-    #[allow(dead_code, reason = "the bench kills nobody")]
+    #[allow(dead_code, reason = "most benches kill nobody")]
     pub(crate) fn process(&mut self, role: &str) -> &mut Process {
         self.processes.iter_mut().find(|process| process.role == role).expect("a role")
     }
@@ -224,14 +232,8 @@ fn connector_files(place: &Place, id: RouteId, route: &Route, seen: Seen, data: 
     files
 }
 
-fn sender_files(
-    place: &Place,
-    tenant: TenantId,
-    route: RouteId,
-    seen: Seen,
-    keys: Vec<NamedKey>,
-    data: SocketAddr,
-) -> Files {
+fn sender_files(place: &Place, account: &Account, route: RouteId, seen: Seen, data: SocketAddr) -> Files {
+    let tenant = account.tenant;
     let leg: Leg = serde_json::from_value(json!({
         "routeId": route, "name": "route", "address": seen.connector.to_string(), "serverName": CONNECTOR,
     }))
@@ -241,37 +243,9 @@ fn sender_files(
     let mut files = place.identity(&Leaf::Client(format!("sender-{tenant}")));
     files.extend([
         (names::CONFIG, json_of(settings)),
-        (names::QUEUE_KEYS, json_of(keys)),
+        (names::QUEUE_KEYS, json_of(&account.queue_keys)),
         (names::DATABASE_URL, url(&format!("bst_{tenant}"), data)),
         (names::DATABASE_CA, place.authority.certificate().to_owned()),
     ]);
     files
-}
-
-/// The tenant's keys, made as the operator makes them.
-async fn queue_keys(databases: &Databases, tenant: TenantId) -> Vec<NamedKey> {
-    let today = copenhagen_day(SystemClock.now());
-    let operator = keyring::connect(&databases.keyring.dsn("budstikke_operator"), 1, "bench");
-    let keyring = Keyring::open(operator, Kek::parse(KEK).expect("a key"));
-    keyring.provide(tenant, today, today.saturating_add(1.day()), 90).await.expect("keys");
-    let keys = keyring.queue_keys(tenant, today).await.expect("keys");
-    keys.iter().map(|key| NamedKey { name: key.name().to_owned(), key: key.export() }).collect()
-}
-
-async fn mint(databases: &Databases, tenant: TenantId) -> ApiKey {
-    let key = ApiKey::mint().expect("a key");
-    let operator = databases.data.pool("budstikke_operator");
-    sqlx::query(
-        "insert into api_key (tenant_id, key_id, prefix, hash, scopes, source)
-         values ($1, gen_random_uuid(), $2, $3, $4, 'minted')",
-    )
-    .bind(tenant.0)
-    .bind(key.prefix())
-    .bind(key.hash().as_slice())
-    .bind(Scope::ALL.map(|scope| scope.as_str()).to_vec())
-    .execute(&operator)
-    .await
-    .expect("insert a key");
-    operator.close().await;
-    key
 }

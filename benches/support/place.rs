@@ -57,8 +57,7 @@ impl Place {
     /// Has both instances serve over TLS, as the chart has them: each at an address of this process' own, so that several of
     /// these run beside each other.
     pub(crate) async fn serve(&self, databases: &mut Databases, settings: &[&str]) -> [SocketAddr; 2] {
-        let [_, _, high, low] = std::process::id().to_be_bytes();
-        let [data, keyring] = [2, 3].map(|network| SocketAddr::from(([127, network, high, low], 5432)));
+        let [data, keyring] = [2, 3].map(|network| own(network, 5432));
         self.serve_one(&mut databases.data, data, settings).await;
         self.serve_one(&mut databases.keyring, keyring, settings).await;
         [data, keyring]
@@ -88,11 +87,11 @@ impl Place {
     }
 
     /// Starts a role; its log is beside the folders.
-    pub(crate) fn start(&self, role: &'static str, port: u16, arguments: &[(&str, String)]) -> Process {
+    pub(crate) fn start(&self, role: &'static str, at: SocketAddr, arguments: &[(&str, String)]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_budstikke"));
         command.arg(role).env("RUST_LOG", "warn");
         command.args(arguments.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]));
-        Process::start(role, port, command, &self.log(role))
+        Process::start(role, at, command, &self.log(role))
     }
 
     /// Where a role's log is.
@@ -108,6 +107,12 @@ pub(crate) fn url(login: &str, at: SocketAddr) -> String {
 
 pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// At an address of this machine that is this process' own.
+pub(crate) fn own(network: u8, port: u16) -> SocketAddr {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    SocketAddr::from(([127, network, high, low], port))
 }
 
 pub(crate) fn shown(path: &Path) -> String {

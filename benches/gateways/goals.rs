@@ -1,0 +1,41 @@
+//! The figures, what is wanted of them, and whether they reach it.
+use super::report::Report;
+
+/// What is wanted of a figure.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    AtLeast(f64),
+    /// It is told, and nothing more.
+    Nothing,
+}
+
+use Wanted::{AtLeast, Nothing};
+
+const FIGURES: &[(&str, &str, Wanted)] = &[
+    ("e2e_per_s", "receipts stored/s, one tenant", Nothing),
+    ("e2e_200_per_s", "receipts stored/s, 200 tenants", Nothing),
+    ("accept_per_s", "accepted/s while nobody sends", Nothing),
+    ("kannel_accept_per_s", "Kannel: accepted/s without an upstream", Nothing),
+    ("kannel_mem_per_s", "Kannel: receipts/s, in memory", Nothing),
+    ("kannel_pg_per_s", "Kannel: receipts/s, in PostgreSQL", Nothing),
+    ("by_kannel_pg", "ours by Kannel's, receipts in PostgreSQL", AtLeast(12.0)),
+    ("by_kannel_mem", "ours by Kannel's, receipts in memory", AtLeast(3.5)),
+    ("accept_by_kannel", "our accepts by Kannel's", AtLeast(2.0)),
+];
+
+/// A row for each figure that was measured, and how many are not as wanted.
+pub(crate) fn judge(report: &Report) -> (String, usize) {
+    let mut rows = vec!["| figure | measured | wanted | |".to_owned(), "|---|---|---|---|".to_owned()];
+    let mut missed = 0;
+    for (key, what, wanted) in FIGURES {
+        let Some(measured) = report.number(key) else { continue };
+        let (wanted, reached) = match wanted {
+            AtLeast(least) => (format!("at least {least}"), Some(measured >= *least)),
+            Nothing => (String::new(), None),
+        };
+        missed += usize::from(reached == Some(false));
+        let said = reached.map_or("", |reached| if reached { "reached" } else { "**missed**" });
+        rows.push(format!("| {what} (`{key}`) | {measured} | {wanted} | {said} |"));
+    }
+    (rows.join("\n"), missed)
+}

@@ -1,0 +1,58 @@
+//! What is asked for on the command line.
+use std::process::exit;
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// From the first call until the last receipt is stored.
+    Ours,
+    /// The same with many tenants.
+    Tenants,
+    /// Accepting alone.
+    Accept,
+    KannelAccept,
+    KannelMem,
+    KannelPg,
+}
+
+const PARTS: &[(&str, Part)] = &[
+    ("ours", Part::Ours),
+    ("tenants", Part::Tenants),
+    ("accept", Part::Accept),
+    ("kannel-accept", Part::KannelAccept),
+    ("kannel-mem", Part::KannelMem),
+    ("kannel-pg", Part::KannelPg),
+];
+
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) messages: usize,
+    /// Of `ours`.
+    pub(crate) tenants: usize,
+}
+
+impl Wanted {
+    /// Reads the command line; ends the process where it makes no sense.
+    pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Self {
+        let mut wanted = Self { parts: Vec::new(), messages: 40_000, tenants: 1 };
+        // What cargo adds begins with a hyphen.
+        for argument in arguments.filter(|argument| !argument.starts_with('-')) {
+            let (name, number) = argument.split_once('=').unwrap_or(("messages", &argument));
+            match (PARTS.iter().find(|(part, _)| *part == argument), name, number.parse()) {
+                (Some((_, part)), _, _) => wanted.parts.push(*part),
+                (_, "messages", Ok(messages)) => wanted.messages = messages,
+                (_, "tenants", Ok(tenants)) => wanted.tenants = tenants,
+                _ => {
+                    let parts: Vec<_> = PARTS.iter().map(|(part, _)| *part).collect();
+                    println!("{argument}? It is [MESSAGES] [tenants=N] and any of {}", parts.join(" "));
+                    exit(2);
+                }
+            }
+        }
+        if wanted.parts.is_empty() {
+            wanted.parts = PARTS.iter().map(|(_, part)| *part).collect();
+        }
+        wanted
+    }
+}

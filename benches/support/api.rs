@@ -1,0 +1,48 @@
+//! The API as a tenant sees it.
+use std::time::Duration;
+
+use budstikke::domain::ApiKey;
+use serde_json::Value;
+
+#[derive(Clone)]
+pub(crate) struct Api {
+    client: reqwest::Client,
+    url: String,
+    key: ApiKey,
+}
+
+impl Api {
+    /// With a tenant's key, at the port of this machine.
+    pub(crate) fn new(client: &reqwest::Client, port: u16, key: ApiKey) -> Self {
+        Self { client: client.clone(), url: format!("https://localhost:{port}/v1/messages"), key }
+    }
+
+    pub(crate) async fn answers(&self) -> bool {
+        self.client.get(&self.url).bearer_auth(self.key.reveal()).send().await.is_ok()
+    }
+
+    /// Calls the API: the path behind `/v1/messages`, what to say, and the call's own key, if it has one. Gives the status and
+    /// the answer; waits no longer than `patience`.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        once: Option<&str>,
+        patience: Duration,
+    ) -> Result<(u16, Value), reqwest::Error> {
+        let mut call = self.client.post(format!("{}{path}", self.url)).bearer_auth(self.key.reveal()).timeout(patience);
+        if let Some(once) = once {
+            call = call.header("Idempotency-Key", once);
+        }
+        let answer = call.json(body).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    }
+
+    /// Reads what is behind a path under `/v1/messages`.
+    #[allow(dead_code, reason = "the fault harness reads the tables")]
+    pub(crate) async fn get(&self, path: &str) -> Result<(u16, Value), reqwest::Error> {
+        let call = self.client.get(format!("{}{path}", self.url)).bearer_auth(self.key.reveal());
+        let answer = call.timeout(Duration::from_secs(60)).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    }
+}
