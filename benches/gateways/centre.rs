@@ -5,6 +5,7 @@ use std::process::Command;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::recording;
 use crate::support::place::local;
 use crate::support::process::{Process, free_port};
 
@@ -29,7 +30,10 @@ pub(crate) fn start() -> Process {
 }
 
 pub(crate) async fn serve(mut arguments: impl Iterator<Item = String>) {
-    let port: u16 = arguments.next().and_then(|argument| argument.parse().ok()).expect("a port");
+    let port = arguments.next().and_then(|argument| argument.parse().ok()).expect("a port");
+    if let Some(file) = arguments.next() {
+        return recording::serve(port, &file);
+    }
     let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port");
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
@@ -38,7 +42,9 @@ pub(crate) async fn serve(mut arguments: impl Iterator<Item = String>) {
 }
 
 #[derive(Default)]
-struct Bind {
+pub(crate) struct Bind {
+    /// Whom the submits are to that came, where somebody wants to know.
+    pub(crate) recipients: Option<Vec<String>>,
     out: Vec<u8>,
     /// Receipts that wait for room.
     waiting: std::collections::VecDeque<Vec<u8>>,
@@ -48,23 +54,32 @@ struct Bind {
 }
 
 impl Bind {
+    /// One that keeps whom submits are to.
+    pub(crate) fn recording() -> Self {
+        Self { recipients: Some(Vec::new()), ..Self::default() }
+    }
+
     async fn run(mut self, mut stream: TcpStream) {
         stream.set_nodelay(true).expect("no delay");
         let mut read = Vec::with_capacity(1 << 16);
         while stream.read_buf(&mut read).await.is_ok_and(|octets| octets > 0) {
-            let mut rest = &read[..];
-            while let Some((frame, more)) = cut(rest) {
-                self.take(frame);
-                rest = more;
-            }
-            let taken = read.len() - rest.len();
-            read.drain(..taken);
-            self.release();
-            if stream.write_all(&self.out).await.is_err() {
+            if stream.write_all(&self.answer(&mut read)).await.is_err() {
                 return;
             }
-            self.out.clear();
         }
+    }
+
+    /// What is said to what came; what is no whole PDU stays.
+    pub(crate) fn answer(&mut self, read: &mut Vec<u8>) -> Vec<u8> {
+        let mut rest = &read[..];
+        while let Some((frame, more)) = cut(rest) {
+            self.take(frame);
+            rest = more;
+        }
+        let taken = read.len() - rest.len();
+        read.drain(..taken);
+        self.release();
+        std::mem::take(&mut self.out)
     }
 
     fn take(&mut self, frame: &[u8]) {
@@ -75,8 +90,10 @@ impl Bind {
                 self.submitted += 1;
                 let id = format!("{:x}", 0x1000_0000 + self.submitted);
                 self.say(SUBMIT | RESPONSE, sequence, format!("{id}\0").as_bytes());
-                if let Some(receipt) = receipt(&frame[HEADER..], &id) {
-                    self.waiting.push_back(receipt);
+                let (recipient, receipt) = receipt(&frame[HEADER..], &id);
+                self.waiting.extend(receipt);
+                if let Some(recipients) = &mut self.recipients {
+                    recipients.push(recipient);
                 }
             }
             _ if command == DELIVER | RESPONSE => self.unanswered -= 1,
@@ -127,20 +144,21 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The body of the deliver_sm that says that a submit was delivered; `None` where none was asked for.
-fn receipt(submit: &[u8], id: &str) -> Option<Vec<u8>> {
+/// Whom a submit is to, and the body of the deliver_sm that says that it was delivered; `None` where none was asked for.
+fn receipt(submit: &[u8], id: &str) -> (String, Option<Vec<u8>>) {
     let mut fields = Fields(submit);
     fields.text(); // service_type
     fields.octets(2);
     let from = fields.text();
     fields.octets(2);
     let to = fields.text();
+    let recipient = String::from_utf8_lossy(to.strip_suffix(&[0]).unwrap_or(to)).into_owned();
     fields.octets(3); // esm_class, protocol_id, priority_flag
     fields.text(); // schedule_delivery_time
     fields.text(); // validity_period
     let registered = fields.octets(1)[0];
     if registered & 3 == 0 {
-        return None;
+        return (recipient, None);
     }
     let said =
         format!("id:{id} sub:001 dlvrd:001 submit date:2603101200 done date:2603101200 stat:DELIVRD err:000 text:");
@@ -150,5 +168,5 @@ fn receipt(submit: &[u8], id: &str) -> Option<Vec<u8>> {
     body.extend(from);
     body.extend([4, 0, 0, 0, 0, 0, 0, 0, 0, u8::try_from(said.len()).expect("short")]);
     body.extend(said.as_bytes());
-    Some(body)
+    (recipient, Some(body))
 }

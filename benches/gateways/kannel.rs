@@ -157,6 +157,12 @@ impl Kannel {
         }
     }
 
+    /// Messages in the spool: each is a file, in a folder of many.
+    fn spooled(&self) -> usize {
+        let folders = std::fs::read_dir(self.root.join("store")).expect("a spool").flatten();
+        folders.map(|folder| std::fs::read_dir(folder.path()).map_or(0, Iterator::count)).sum()
+    }
+
     fn roles(&self) -> Vec<(&'static str, Who)> {
         self.processes.iter().map(|process| (process.role, Who::Processes(vec![process.pid()]))).collect()
     }
@@ -182,7 +188,13 @@ pub(crate) async fn through(messages: usize, receipts: Receipts) -> Run {
     let (began, watch) = (Instant::now(), Watch::start(roles));
     let accepted = load::run(load::CLIENTS, messages, |number| kannel.call(number)).await;
     kannel.settled(WARM + messages, PATIENCE).await;
-    Run { accepted, messages, seconds: began.elapsed().as_secs_f64(), spent: watch.stop(), memory: kannel.memory() }
+    Run {
+        accepted: Some(accepted),
+        messages,
+        seconds: began.elapsed().as_secs_f64(),
+        spent: watch.stop(),
+        memory: kannel.memory(),
+    }
 }
 
 /// So many messages taken into the spool; none can go on.
@@ -192,7 +204,9 @@ pub(crate) async fn accept(messages: usize) -> Run {
     load::run(load::CLIENTS, WARM, |number| kannel.call(number)).await;
     let (began, watch) = (Instant::now(), Watch::start(kannel.roles()));
     let accepted = load::run(load::CLIENTS, messages, |number| kannel.call(number)).await;
-    Run { accepted, messages, seconds: began.elapsed().as_secs_f64(), spent: watch.stop(), memory: kannel.memory() }
+    let (seconds, spent) = (began.elapsed().as_secs_f64(), watch.stop());
+    assert!(kannel.spooled() >= WARM + messages, "all are in the spool");
+    Run { accepted: Some(accepted), messages, seconds, spent, memory: kannel.memory() }
 }
 
 /// The table of receipts, as Kannel's guide has it, with an index and the `oid` that it finds rows by and PostgreSQL has not made by itself

@@ -11,6 +11,12 @@ pub(crate) enum Part {
     /// Accepting alone.
     Accept,
     KannelAccept,
+    /// Accepting calls of many recipients, alone.
+    Batch,
+    /// What a sender takes.
+    Sender,
+    /// A route's rate, and who has what share of it.
+    Pacing,
     KannelMem,
     KannelPg,
 }
@@ -20,6 +26,9 @@ const PARTS: &[(&str, Part)] = &[
     ("tenants", Part::Tenants),
     ("accept", Part::Accept),
     ("kannel-accept", Part::KannelAccept),
+    ("batch", Part::Batch),
+    ("sender", Part::Sender),
+    ("pacing", Part::Pacing),
     ("kannel-mem", Part::KannelMem),
     ("kannel-pg", Part::KannelPg),
 ];
@@ -30,12 +39,15 @@ pub(crate) struct Wanted {
     pub(crate) messages: usize,
     /// Of `ours`.
     pub(crate) tenants: usize,
+    /// Of `pacing`: submits a second, and for how many seconds.
+    pub(crate) rate: usize,
+    pub(crate) seconds: u64,
 }
 
 impl Wanted {
     /// Reads the command line; ends the process where it makes no sense.
     pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Self {
-        let mut wanted = Self { parts: Vec::new(), messages: 40_000, tenants: 1 };
+        let mut wanted = Self { parts: Vec::new(), messages: 40_000, tenants: 1, rate: 200, seconds: 60 };
         // What cargo adds begins with a hyphen.
         for argument in arguments.filter(|argument| !argument.starts_with('-')) {
             let (name, number) = argument.split_once('=').unwrap_or(("messages", &argument));
@@ -43,9 +55,14 @@ impl Wanted {
                 (Some((_, part)), _, _) => wanted.parts.push(*part),
                 (_, "messages", Ok(messages)) => wanted.messages = messages,
                 (_, "tenants", Ok(tenants)) => wanted.tenants = tenants,
+                (_, "rate", Ok(rate)) => wanted.rate = rate,
+                (_, "seconds", Ok(_)) => wanted.seconds = number.parse().expect("a number"),
                 _ => {
                     let parts: Vec<_> = PARTS.iter().map(|(part, _)| *part).collect();
-                    println!("{argument}? It is [MESSAGES] [tenants=N] and any of {}", parts.join(" "));
+                    println!(
+                        "{argument}? It is [MESSAGES] [tenants=N] [rate=N] [seconds=N] and any of {}",
+                        parts.join(" ")
+                    );
                     exit(2);
                 }
             }

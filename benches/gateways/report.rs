@@ -7,7 +7,8 @@ use crate::summary;
 
 /// What one gateway did with so many messages.
 pub(crate) struct Run {
-    pub(crate) accepted: Accepted,
+    /// The calls, where it was calls that were measured.
+    pub(crate) accepted: Option<Accepted>,
     pub(crate) messages: usize,
     /// From the first call until the last receipt was stored, or the last call was answered where nothing is sent.
     pub(crate) seconds: f64,
@@ -21,13 +22,23 @@ impl Run {
         self.messages as f64 / self.seconds
     }
 
+    /// Accepted messages a second.
+    fn accepted(&self) -> Option<f64> {
+        self.accepted.as_ref().map(|accepted| self.messages as f64 / accepted.seconds())
+    }
+
+    /// How long calls took, milliseconds: half of them, 99 % and 99.9 % no longer.
+    fn answers(&self) -> Option<[f64; 3]> {
+        self.accepted.as_ref().map(|accepted| [500, 990, 999].map(|of| rounded(accepted.at(of))))
+    }
+
     fn row(&self, name: &str) -> String {
         let memory: Vec<String> = self.memory.iter().map(|(role, mib)| format!("{role} {mib:.0}")).collect();
-        let [p50, p99, p99_9] = [500, 990, 999].map(|of| self.accepted.at(of));
+        let accepted = self.accepted().map_or(String::new(), |rate| format!("{rate:.0}"));
+        let answers = self.answers().map_or(String::new(), |of| of.map(|took| format!("{took:.1}")).join(" / "));
         format!(
-            "| {name}, {} messages | {:.0} | {p50:.1} / {p99:.1} / {p99_9:.1} | {:.0} | {:.2} | {} |",
+            "| {name}, {} messages | {accepted} | {answers} | {:.0} | {:.2} | {} |",
             self.messages,
-            self.accepted.rate(),
             self.rate(),
             self.spent.machine.seconds() / self.messages as f64 * 1000.0,
             memory.join(", ")
@@ -56,13 +67,14 @@ impl Report {
     pub(crate) fn run(&mut self, name: &str, key: &str, cpu: &str, run: &Run) {
         self.runs.push(run.row(name));
         println!("{}\n", run.spent.table(name, run.messages));
-        let [p50, p99, p99_9] = [500, 990, 999].map(|of| rounded(run.accepted.at(of)));
         self.set(key, run.rate().round());
         self.set(cpu, run.spent.json(run.messages));
         let name = key.trim_end_matches("_per_s");
         self.set(&format!("{name}_messages"), run.messages);
-        self.set(&format!("{name}_accepted_per_s"), run.accepted.rate().round());
-        self.set(&format!("{name}_answer_ms"), json!({"p50": p50, "p99": p99, "p99_9": p99_9}));
+        if let (Some(rate), Some([p50, p99, p99_9])) = (run.accepted(), run.answers()) {
+            self.set(&format!("{name}_accepted_per_s"), rate.round());
+            self.set(&format!("{name}_answer_ms"), json!({"p50": p50, "p99": p99, "p99_9": p99_9}));
+        }
     }
 
     /// One figure divided by another, where both were measured now.
@@ -72,10 +84,15 @@ impl Report {
         }
     }
 
-    /// A row a run.
+    /// A row a run, if there were any, and an empty line.
     pub(crate) fn table(&self) -> String {
+        if self.runs.is_empty() {
+            return String::new();
+        }
         let head = "| gateway | accepted/s | p50 / p99 / p99.9, ms | done/s | CPU s per 1,000 | peak memory, MiB |";
-        [&[head.to_owned(), "|---|---|---|---|---|---|".to_owned()][..], &self.runs].concat().join("\n")
+        [&[head.to_owned(), "|---|---|---|---|---|---|".to_owned()][..], &self.runs, &["\n".to_owned()]]
+            .concat()
+            .join("\n")
     }
 }
 
