@@ -77,9 +77,11 @@ impl Report {
         }
     }
 
-    /// One figure divided by another, where both were measured now.
-    pub(crate) fn ratio(&mut self, key: &str, of: &str, by: &str) {
-        if let (Some(of), Some(by)) = (self.number(of), self.number(by)) {
+    /// One figure divided by the largest of others, where all were measured now.
+    pub(crate) fn ratio(&mut self, key: &str, of: &str, by: &[&str]) {
+        let largest = by.iter().map(|by| self.number(by)).collect::<Option<Vec<_>>>();
+        let largest = largest.and_then(|by| by.into_iter().reduce(f64::max));
+        if let (Some(of), Some(by)) = (self.number(of), largest) {
             self.set(key, rounded(of / by));
         }
     }
