@@ -7,9 +7,10 @@
 //! memory and once in a PostgreSQL with the same settings. Both are called by 32 clients that keep their connections, one recipient a
 //! call.
 //!
-//! `cargo bench --features simulate --bench gateways -- [PART …] [MESSAGES] [tenants=N] [rate=N] [seconds=N]`: how many messages each
-//! is given, 40,000 without a word; Kannel with PostgreSQL gets a tenth, 200 tenants a quarter. The parts are in `gateways/parts.rs`;
-//! all without a word. `tenants` is for the part `ours`, `rate` and `seconds` are for the part `pacing`. What was measured goes into
+//! `cargo bench --features simulate --bench gateways -- [PART …] [MESSAGES] [tenants=N] [statements] [postgres.SETTING=VALUE …]
+//! [rate=N] [seconds=N]`: how many messages each is given, 40,000 without a word; Kannel with PostgreSQL gets a tenth, 200 tenants a
+//! quarter. The parts are in `gateways/parts.rs`; all without a word. `tenants` is for the part `ours`, `statements` also has it tell
+//! what PostgreSQL's statements take and wait for, `rate` and `seconds` are for the part `pacing`. What was measured goes into
 //! `bench/summary.json` under the target directory, beside what is there.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::cast_precision_loss, reason = "rates of some thousands")]
@@ -31,6 +32,7 @@ mod gateways {
     pub(crate) mod recording;
     pub(crate) mod report;
     pub(crate) mod sender;
+    pub(crate) mod statements;
 
     pub(crate) use crate::{PATIENCE, SETTINGS};
 }
@@ -64,7 +66,8 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted = Wanted::read(arguments);
-    let mut report = Report::default();
+    // To look costs something, and other settings are no product: what is measured then is no figure.
+    let mut report = Report::new(wanted.is_plain());
     report.set("settings", SETTINGS);
     report.set("clients", load::CLIENTS);
     for part in &wanted.parts {
@@ -87,8 +90,8 @@ async fn main() -> ExitCode {
 async fn measure(part: Part, wanted: &Wanted, report: &mut Report) {
     let messages = wanted.messages;
     match part {
-        Part::Ours => end_to_end(messages, wanted.tenants, report).await,
-        Part::Tenants => end_to_end(messages / 4, TENANTS, report).await,
+        Part::Ours => end_to_end(messages, wanted.tenants, wanted, report).await,
+        Part::Tenants => end_to_end(messages / 4, TENANTS, wanted, report).await,
         Part::Accept => {
             let run = ours::accept(messages).await;
             report.run("Budstikke, nobody sends", "accept_per_s", "accept_cpu_us_per_message", &run);
@@ -114,8 +117,8 @@ async fn measure(part: Part, wanted: &Wanted, report: &mut Report) {
     }
 }
 
-async fn end_to_end(messages: usize, tenants: usize, report: &mut Report) {
-    let run = ours::through(messages, tenants).await;
+async fn end_to_end(messages: usize, tenants: usize, wanted: &Wanted, report: &mut Report) {
+    let run = ours::through(messages, tenants, wanted).await;
     if tenants == 1 {
         report.run("Budstikke", "e2e_per_s", "cpu_us_per_message", &run);
     } else {

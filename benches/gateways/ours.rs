@@ -5,8 +5,10 @@ use serde_json::json;
 
 use super::cpu::{Watch, Who};
 use super::load::recipient;
+use super::parts::Wanted;
 use super::report::Run;
-use super::{PATIENCE, SETTINGS, centre, load};
+use super::statements::Look;
+use super::{PATIENCE, SETTINGS, centre, load, statements};
 use crate::postgres::Databases;
 use crate::support::api::Api;
 use crate::support::installation::{Crew, Installation, Route};
@@ -41,8 +43,13 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn set(route: &Route, crew: &Crew, centre: Process) -> Self {
+        Self::set_with(&[], route, crew, centre).await
+    }
+
+    /// With more settings of PostgreSQL.
+    async fn set_with(more: &[&str], route: &Route, crew: &Crew, centre: Process) -> Self {
         let connections = format!("max_connections={}", MOST.max(crew.weights.len() * CONNECTIONS + 100));
-        let settings: Vec<&str> = SETTINGS.iter().copied().chain([connections.as_str()]).collect();
+        let settings: Vec<&str> = [SETTINGS, more, &[&connections]].concat();
         let mut databases = Databases::bare_with(&settings).await;
         databases.migrate().await.expect("migrate");
         let upstream = centre.at;
@@ -108,23 +115,26 @@ impl Stage {
 }
 
 /// So many messages of so many tenants, from the first call until the last receipt is stored.
-pub(crate) async fn through(messages: usize, tenants: usize) -> Run {
+/// What PostgreSQL did for it is told where statements are looked at.
+pub(crate) async fn through(messages: usize, tenants: usize, wanted: &Wanted) -> Run {
     let crew = Crew { weights: vec![1; tenants], sends: true };
-    let stage = Stage::set(&ROUTE, &crew, centre::start()).await;
+    let looked = wanted.statements;
+    let more = if looked { statements::SETTINGS } else { &[] }.iter().copied();
+    let more: Vec<&str> = more.chain(wanted.settings.iter().map(String::as_str)).collect();
+    let stage = Stage::set_with(&more, &ROUTE, &crew, centre::start()).await;
     let warm = WARM.max(tenants * 5);
     load::run(load::CLIENTS, warm, |number| stage.call(number)).await;
     stage.settled(warm).await;
+    let look = if looked { Some(Look::begin(&stage.databases).await) } else { None };
 
     let (began, watch) = (Instant::now(), stage.watch());
     let accepted = load::run(load::CLIENTS, messages, |number| stage.call(number)).await;
     stage.settled(warm + messages).await;
-    Run {
-        accepted: Some(accepted),
-        messages,
-        seconds: began.elapsed().as_secs_f64(),
-        spent: watch.stop(),
-        memory: stage.memory(),
+    let (seconds, spent) = (began.elapsed().as_secs_f64(), watch.stop());
+    if let Some(look) = look {
+        println!("{}\n", look.end(messages).await);
     }
+    Run { accepted: Some(accepted), messages, seconds, spent, memory: stage.memory() }
 }
 
 /// So many messages accepted while nobody sends: each is in the queue, and on the disk, when its call is answered.

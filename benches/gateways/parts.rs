@@ -39,20 +39,42 @@ pub(crate) struct Wanted {
     pub(crate) messages: usize,
     /// Of `ours`.
     pub(crate) tenants: usize,
+    /// Also of `ours`: whether PostgreSQL's statements are looked at.
+    pub(crate) statements: bool,
+    /// Also of `ours`: settings of PostgreSQL.
+    pub(crate) settings: Vec<String>,
     /// Of `pacing`: submits a second, and for how many seconds.
     pub(crate) rate: usize,
     pub(crate) seconds: u64,
 }
 
 impl Wanted {
+    /// Whether it is the product that is measured, as it is, and nothing looked at.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.statements && self.settings.is_empty()
+    }
+
     /// Reads the command line; ends the process where it makes no sense.
     pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Self {
-        let mut wanted = Self { parts: Vec::new(), messages: 40_000, tenants: 1, rate: 200, seconds: 60 };
+        let mut wanted = Self {
+            parts: Vec::new(),
+            messages: 40_000,
+            tenants: 1,
+            statements: false,
+            settings: Vec::new(),
+            rate: 200,
+            seconds: 60,
+        };
         // What cargo adds begins with a hyphen.
         for argument in arguments.filter(|argument| !argument.starts_with('-')) {
+            if let Some(setting) = argument.strip_prefix("postgres.") {
+                wanted.settings.push(setting.to_owned());
+                continue;
+            }
             let (name, number) = argument.split_once('=').unwrap_or(("messages", &argument));
             match (PARTS.iter().find(|(part, _)| *part == argument), name, number.parse()) {
                 (Some((_, part)), _, _) => wanted.parts.push(*part),
+                _ if argument == "statements" => wanted.statements = true,
                 (_, "messages", Ok(messages)) => wanted.messages = messages,
                 (_, "tenants", Ok(tenants)) => wanted.tenants = tenants,
                 (_, "rate", Ok(rate)) => wanted.rate = rate,
@@ -60,7 +82,7 @@ impl Wanted {
                 _ => {
                     let parts: Vec<_> = PARTS.iter().map(|(part, _)| *part).collect();
                     println!(
-                        "{argument}? It is [MESSAGES] [tenants=N] [rate=N] [seconds=N] and any of {}",
+                        "{argument}? It is [MESSAGES] [tenants=N] [statements] [postgres.SETTING=VALUE] [rate=N] [seconds=N] and any of {}",
                         parts.join(" ")
                     );
                     exit(2);

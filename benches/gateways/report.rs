@@ -47,16 +47,24 @@ impl Run {
 }
 
 /// Grows with every part; what there is is in the summary at once, so that no failure of a later part loses it.
-#[derive(Default)]
 pub(crate) struct Report {
     pub(crate) values: Map<String, Value>,
     runs: Vec<String>,
+    /// It goes into the summary.
+    written: bool,
 }
 
 impl Report {
+    /// An empty one.
+    pub(crate) fn new(written: bool) -> Self {
+        Self { values: Map::new(), runs: Vec::new(), written }
+    }
+
     pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.values.insert(key.to_owned(), value.into());
-        summary::merge(&self.values);
+        if self.written {
+            summary::merge(&self.values);
+        }
     }
 
     pub(crate) fn number(&self, key: &str) -> Option<f64> {
