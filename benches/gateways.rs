@@ -29,6 +29,7 @@ mod gateways {
     pub(crate) mod pacing;
     pub(crate) mod parts;
     pub(crate) mod processes;
+    pub(crate) mod receipts;
     pub(crate) mod recording;
     pub(crate) mod report;
     pub(crate) mod sender;

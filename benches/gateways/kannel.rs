@@ -3,14 +3,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, PgPool};
 use tokio::net::TcpStream;
 
 use super::cpu::{Watch, Who};
 use super::load::recipient;
 use super::report::Run;
-use super::{PATIENCE, SETTINGS, centre, load};
-use crate::postgres::{Databases, PASSWORD, directory};
+use super::{PATIENCE, SETTINGS, centre, load, receipts};
+use crate::postgres::{Databases, directory};
 use crate::support::place::local;
 use crate::support::process::{Process, free_port};
 
@@ -51,14 +50,14 @@ async fn listens(port: u16) {
 
 impl Kannel {
     /// With an upstream at this port, if it is to have one.
-    async fn start(databases: &Databases, upstream: Option<u16>, receipts: Receipts) -> Self {
+    async fn start(databases: &Databases, upstream: Option<u16>, stored: Receipts) -> Self {
         let root = directory("kannel");
         let path = |name: &str| root.join(name).display().to_string();
         std::fs::create_dir_all(path("store")).expect("a folder");
         let (admin, boxes, send) = (free_port(), free_port(), free_port());
-        let (storage, database) = match receipts {
+        let (storage, database) = match stored {
             Receipts::InMemory => ("internal", String::new()),
-            Receipts::InPostgres => ("pgsql", table(databases).await),
+            Receipts::InPostgres => ("pgsql", receipts::table(databases).await),
         };
         let configuration = format!(
             "group = core\nadmin-port = {admin}\nadmin-interface = 127.0.0.1\nadmin-password = x\nsmsbox-port = {boxes}\n\
@@ -173,16 +172,16 @@ impl Kannel {
 }
 
 /// So many messages, from the first call until the last receipt.
-pub(crate) async fn through(messages: usize, receipts: Receipts) -> Run {
+pub(crate) async fn through(messages: usize, stored: Receipts) -> Run {
     let databases = Databases::bare_with(SETTINGS).await;
     let centre = centre::start();
-    let kannel = Kannel::start(&databases, Some(centre.at.port()), receipts).await;
+    let kannel = Kannel::start(&databases, Some(centre.at.port()), stored).await;
     load::run(load::CLIENTS, WARM, |number| kannel.call(number)).await;
     kannel.settled(WARM, PATIENCE).await;
 
     let mut roles = kannel.roles();
     roles.push(("centre", Who::Processes(vec![centre.pid()])));
-    if receipts == Receipts::InPostgres {
+    if stored == Receipts::InPostgres {
         roles.push(("data_postgres", Who::Server(databases.data.pid())));
     }
     let (began, watch) = (Instant::now(), Watch::start(roles));
@@ -207,30 +206,4 @@ pub(crate) async fn accept(messages: usize) -> Run {
     let (seconds, spent) = (began.elapsed().as_secs_f64(), watch.stop());
     assert!(kannel.spooled() >= WARM + messages, "all are in the spool");
     Run { accepted: Some(accepted), messages, seconds, spent, memory: kannel.memory() }
-}
-
-/// The table of receipts, as Kannel's guide has it, with an index and the `oid` that it finds rows by and PostgreSQL has not made by itself
-/// since version 12; and the groups of the configuration that name it.
-async fn table(databases: &Databases) -> String {
-    let pool: PgPool = databases.data.pool("postgres");
-    for statement in [
-        "create schema if not exists public",
-        "create table public.dlr (smsc varchar(40), ts varchar(40), destination varchar(40), source varchar(40),
-                           service varchar(40), url varchar(255), mask integer, status integer, boxc varchar(40),
-                           oid bigserial primary key)",
-        "create index dlr_ts on public.dlr (smsc, ts)",
-    ] {
-        sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("the table");
-    }
-    pool.close().await;
-    let url = databases.data.url("postgres");
-    let host = url.split_once("host=").expect("a socket").1;
-    let name = url.split_once("localhost/").expect("a name").1.split_once('?').expect("options").0;
-    format!(
-        "group = pgsql-connection\nid = receipts\nhost = {host}\nusername = postgres\npassword = {PASSWORD}\n\
-         database = {name}\nmax-connections = 8\n\n\
-         group = dlr-db\nid = receipts\ntable = dlr\nfield-smsc = smsc\nfield-timestamp = ts\nfield-destination = destination\n\
-         field-source = source\nfield-service = service\nfield-url = url\nfield-mask = mask\nfield-status = status\n\
-         field-boxc-id = boxc\n\n"
-    )
 }
