@@ -1,8 +1,10 @@
 //! Bodies, parameters and headers of calls, with failures in our own words.
+mod wording;
+
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -31,17 +33,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Problem::TooLarge,
             _ => Problem::BodyNotRead,
         })?;
-        let mut reader = serde_json::Deserializer::from_slice(&bytes);
-        let malformed = |path: String, error: &serde_json::Error| Problem::Malformed {
-            // What the reader writes where it was at no field.
-            path: if path == "." || path == "?" { String::new() } else { path },
-            detail: error.to_string(),
-        };
-        let content = serde_path_to_error::deserialize(&mut reader)
-            .map_err(|error| malformed(error.path().to_string(), error.inner()))?;
-        reader.end().map_err(|error| malformed(String::new(), &error))?;
+        let content = read(&bytes)?;
         Ok(Self { content, bytes })
     }
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// When it is not JSON, or not of this form.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let malformed = |path, error: &serde_json::Error| Problem::Malformed { path, detail: wording::of_body(error) };
+    let content = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| malformed(wording::path(error.path()), error.inner()))?;
+    reader.end().map_err(|error| malformed(String::new(), &error))?;
+    Ok(content)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -58,10 +65,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Query(parameters) = Query::try_from_uri(&parts.uri)
-            .map_err(|rejection| Problem::Malformed { path: "query".to_owned(), detail: rejection.body_text() })?;
-        Ok(Self(parameters))
+        parameters(&parts.uri).map(Self)
     }
+}
+
+/// Reads what stands after the question mark.
+///
+/// # Errors
+/// When it is not of this form.
+pub(super) fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    Query::try_from_uri(uri).map(|Query(parameters)| parameters).map_err(|rejection| Problem::Malformed {
+        path: "query".to_owned(),
+        detail: wording::of_query(&rejection.body_text()),
+    })
 }
 
 /// The first day that a database and we read alike; nothing of a service for SMS is older.

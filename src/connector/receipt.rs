@@ -59,11 +59,16 @@ pub(super) fn read(
         }
     }
     let id = id.or_else(|| field(&text, "id")).ok_or(Incomplete("id"))?;
+    let one = message_id::from_receipt(id, format);
+    // Blanks alone: it would find whatever the upstream gave no id.
+    if one.is_empty() {
+        return Err(Incomplete("id"));
+    }
     let state = state.or_else(|| field(&text, "stat").and_then(from_word)).ok_or(Incomplete("state"))?;
     let error = error.or_else(|| field(&text, "err").and_then(number)).filter(|error| *error != 0);
     let done = field(&text, "done date").or_else(|| field(&text, "done_date")).and_then(date);
     Ok(Receipt {
-        key: (key.id(&message_id::from_receipt(id, format)), key.tag(delivery.from)),
+        key: (key.id(&one), key.tag(delivery.from)),
         written: Some(Personal::new(id.to_owned())),
         state,
         error,

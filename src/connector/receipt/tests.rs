@@ -99,6 +99,13 @@ fn an_incomplete_receipt_is_refused() {
 }
 
 #[test]
+fn an_id_of_blanks_is_none() {
+    let mut pdu = receipt("stat:DELIVRD");
+    pdu.push_tlv(Tlv::ReceiptedMessageId(COctetString::from_slice(b" \0").expect("an id")));
+    assert_eq!(read_pdu(pdu, IdFormat::Same), Err(Incomplete("id")));
+}
+
+#[test]
 fn hexadecimal_ids_become_decimal() {
     let read = read_pdu(receipt("id:075BCD15 stat:DELIVRD"), IdFormat::DecimalThenHex).expect("a receipt");
     assert_eq!(read.key.0, key().id("123456789"));
