@@ -96,6 +96,10 @@ generate: ## Write what is generated: CRDs, OpenAPI, offline queries.
 faults: packages ## Break everything 200 times while messages are sent, and count them (10 minutes; SEED=N replays a run).
 	@cargo bench --locked --profile dev --features simulate --bench faults -- $(or $(FAULTS),200) $(SEED)
 
+.PHONY: fuzz
+fuzz: ## Fuzz what reads other people's bytes, each target for 10 minutes (FUZZ_SECONDS; FUZZ="frame pdu" for some of them).
+	@dev/fuzz $(FUZZ)
+
 .PHONY: bench
 bench: ## Beside Kannel; the session alone; message lives, the end of a day, and search (BUDSTIKKE_SEARCH_ROWS=50000000 wants 27 GB).
 	failed=

@@ -16,6 +16,8 @@ pub mod cursor;
 pub mod decide;
 pub mod disclosures;
 pub mod extract;
+#[cfg(feature = "simulate")]
+pub(crate) mod fuzzing;
 pub mod idempotency;
 pub mod inbound;
 pub mod large;

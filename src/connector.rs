@@ -21,6 +21,8 @@ mod delivery;
 mod dispatch;
 mod exchange;
 mod follow;
+#[cfg(feature = "simulate")]
+pub(crate) mod fuzzing;
 mod https;
 mod inbound;
 mod intake;

@@ -31,3 +31,8 @@ pub mod domain;
 // Beside the rooms: the roles at work in a world of their own.
 #[cfg(test)]
 mod simulation;
+
+// And what the fuzz targets of `fuzz/` try of them.
+#[cfg(feature = "simulate")]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -43,7 +43,11 @@ pub struct ListQuery {
 }
 
 impl ListQuery {
-    fn filter(&self, now: Timestamp, place: cursor::Place) -> Result<Filter, Problem> {
+    pub(super) fn place(&self) -> Result<cursor::Place, Problem> {
+        cursor::place(self.limit, self.cursor.as_deref())
+    }
+
+    pub(super) fn filter(&self, now: Timestamp, place: cursor::Place) -> Result<Filter, Problem> {
         let (from, until) =
             (extract::instant("from", self.from.as_deref())?, extract::instant("until", self.until.as_deref())?);
         let mut filter = Filter::everything(now);
@@ -154,7 +158,7 @@ pub async fn list(
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Json<MessagePage>, Problem> {
     caller.may(Scope::MessagesRead)?;
-    let place = cursor::place(query.limit, query.cursor.as_deref())?;
+    let place = query.place()?;
     let filter = query.filter(shared.clock.now(), place)?;
     if !caller.has_history() {
         return Ok(Json(MessagePage { messages: Vec::new(), next: None }));

@@ -20,6 +20,8 @@
 //! a message meets it.
 mod answer;
 mod callback;
+#[cfg(feature = "simulate")]
+pub(super) mod fuzzing;
 mod line;
 mod message;
 mod notice;

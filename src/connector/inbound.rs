@@ -132,9 +132,7 @@ impl Inbox {
         id: MessageId,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let (segment, octets) =
-            if delivery.has_header { split_header(delivery.content) } else { (None, delivery.content) };
-        let segment = segment.or_else(|| sar(delivery.tlvs));
+        let (segment, octets) = segment_of(delivery);
         let read = Content::read(octets, delivery.coding);
         let part = segment.map(|Segment { reference, number, count }| Part {
             thread: key.thread(delivery.from, delivery.to, reference, count),
@@ -234,6 +232,12 @@ fn same_number(one: &str, other: &str) -> bool {
         digits.trim_start_matches('0').to_ascii_lowercase()
     };
     plain(one) == plain(other)
+}
+
+/// Which part it is, by its header or its parameters, and what was written in it.
+pub(super) fn segment_of<'a>(delivery: &Delivery<'a>) -> (Option<Segment>, &'a [u8]) {
+    let (segment, octets) = if delivery.has_header { split_header(delivery.content) } else { (None, delivery.content) };
+    (segment.or_else(|| sar(delivery.tlvs)), octets)
 }
 
 /// Concatenation by parameters.

@@ -3,8 +3,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room, and the rooms below it that it may use. `simulator` stands beside the roles.
+/// Each room, and the rooms below it that it may use. `simulator` stands beside the roles; `fuzzing` tries some of them.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("fuzzing", &["api", "connector", "smpp"]),
     (
         "cli",
         &["api", "connector", "operator", "retention", "sender", "simulator", "store", "telemetry", "worker", "crd"],
