@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use sqlx::PgPool;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
 use super::RECORD;
 use super::repeats::Repeat;
@@ -32,8 +32,9 @@ const GROUP_MESSAGES: usize = 1000;
 const FEW_CALLS: usize = 64;
 /// Groups being committed at the same time: a large call does not hold up all small ones.
 const LANES: usize = 2;
-/// A group that takes longer is no reason to wait. One that does not is: what comes meanwhile shares the next commit, and costs the
-/// database a fraction of what it costs alone.
+/// While a group is being committed what comes waits, so that it shares the next commit and costs the database a fraction of what it
+/// costs alone: until so many calls wait, or the group takes longer than this.
+const COMPANY: usize = 10;
 const SHORT: Duration = Duration::from_millis(10);
 /// How long a caller waits for room and for its commit.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -172,6 +173,7 @@ struct Waiting {
 #[derive(Debug, Clone)]
 pub struct Acceptor {
     waiting: mpsc::Sender<Waiting>,
+    company: Arc<Notify>,
 }
 
 impl Acceptor {
@@ -179,11 +181,11 @@ impl Acceptor {
     #[must_use]
     pub fn start(pool: &PgPool, waker: &Waker) -> Self {
         let (waiting, calls) = mpsc::channel(WAITING_CALLS);
-        let calls = Arc::new(Mutex::new(calls));
+        let (calls, company) = (Arc::new(Mutex::new(calls)), Arc::new(Notify::new()));
         for _ in 0..LANES {
-            tokio::spawn(lane(pool.clone(), Arc::clone(&calls), waker.clone()));
+            tokio::spawn(lane(pool.clone(), Arc::clone(&calls), Arc::clone(&company), waker.clone()));
         }
-        Self { waiting }
+        Self { waiting, company }
     }
 
     /// Stores a call. When the caller goes away meanwhile, the call is stored all the same.
@@ -193,6 +195,9 @@ impl Acceptor {
     pub async fn accept(&self, call: Call) -> Result<Outcome, Error> {
         let (answer, outcome) = oneshot::channel();
         self.waiting.try_send(Waiting { call, answer }).map_err(|_| Error::Overloaded)?;
+        if WAITING_CALLS - self.waiting.capacity() >= COMPANY {
+            self.company.notify_one();
+        }
         match tokio::time::timeout(PATIENCE, outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(Error::Commit),
@@ -200,7 +205,7 @@ impl Acceptor {
     }
 }
 
-async fn lane(pool: PgPool, calls: Arc<Mutex<mpsc::Receiver<Waiting>>>, waker: Waker) {
+async fn lane(pool: PgPool, calls: Arc<Mutex<mpsc::Receiver<Waiting>>>, company: Arc<Notify>, waker: Waker) {
     loop {
         let mut turn = calls.lock().await;
         let Some(group) = gather(&mut turn).await else { return };
@@ -208,9 +213,15 @@ async fn lane(pool: PgPool, calls: Arc<Mutex<mpsc::Receiver<Waiting>>>, waker: W
             group.into_iter().map(|waiting| (waiting.call, waiting.answer)).unzip();
         let storing = store(&pool, &calls);
         tokio::pin!(storing);
-        let outcomes = match tokio::time::timeout(SHORT, &mut storing).await {
-            Ok(outcomes) => outcomes,
-            Err(_) => {
+        let crowded = async {
+            while turn.len() < COMPANY {
+                company.notified().await;
+            }
+        };
+        let outcomes = tokio::select! {
+            biased;
+            outcomes = &mut storing => outcomes,
+            _ = tokio::time::timeout(SHORT, crowded) => {
                 drop(turn);
                 storing.await
             }
