@@ -158,8 +158,8 @@ pub fn readdress(pool: &PgPool, dsn: &Dsn, application_name: &str) {
 pub(crate) const RECORD: usize = 14 * 1024;
 
 /// A connection that was used so recently is not asked whether it still stands: that costs the database as much as being asked
-/// something.
-const FRESH: Duration = Duration::from_secs(1);
+/// something. Shorter than any restart of PostgreSQL, so that what stood before one is asked.
+const FRESH: Duration = Duration::from_millis(50);
 
 pub(crate) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
