@@ -347,45 +347,42 @@ async fn of_several_pods_one_sends_and_another_takes_over() {
     third.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_told_to_stop_settles_what_is_under_way_before_its_successor_starts() {
-    let world = World::new(1, 20).await;
+/// Of two senders of 400 messages the first stops with a full window, and the second begins, after that or before: each message goes
+/// once. Gives the second.
+async fn hand_over(world: &World, second_begins_first: bool) -> Running {
     let connector = &world.connectors[0];
     connector.script(|_| Fate::Late);
     world.queue(400, "Hej").await;
-    let first = world.start();
+    let first = world.start_in(Uuid::from_u128(1));
     world.until("its window is full", async || (connector.state().written.len() == 20).then_some(())).await;
+    let begin = || waits_for_its_turn(world, || world.start_in(Uuid::from_u128(2)));
+    let early = if second_begins_first { Some(begin().await) } else { None };
     first.tell_to_stop();
     let said = "select count(*) from sender_epoch where tenant_id = $1 and alive_until > now()";
     world.until("it keeps its place", async || (world.number(said).await > 0).then_some(())).await;
-    let second = waits_for_its_turn(&world, || world.start_in(Uuid::from_u128(2))).await;
+    let second = match early {
+        Some(second) => second,
+        None => begin().await,
+    };
     connector.script(|_| Fate::Taken(None));
     connector.answer_late();
     assert_eq!(first.ended().await, End::Stopped, "and not superseded");
     world.all(MessageState::Sent, 400).await;
     assert_eq!(connector.state().written.len(), 400, "each went once");
-    second.stop().await;
+    second
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_told_to_stop_settles_what_is_under_way_before_its_successor_starts() {
+    let world = World::new(1, 20).await;
+    hand_over(&world, false).await.stop().await;
 }
 
 /// Kubernetes may start a pod before it has told the one that it replaces to stop.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_successor_in_another_pod_gives_its_predecessor_a_moment_to_say_that_it_is_alive() {
     let world = World::new(1, 20).await;
-    let connector = &world.connectors[0];
-    connector.script(|_| Fate::Late);
-    world.queue(400, "Hej").await;
-    let first = world.start_in(Uuid::from_u128(1));
-    world.until("its window is full", async || (connector.state().written.len() == 20).then_some(())).await;
-    let second = waits_for_its_turn(&world, || world.start_in(Uuid::from_u128(2))).await;
-    first.tell_to_stop();
-    let said = "select count(*) from sender_epoch where tenant_id = $1 and alive_until > now()";
-    world.until("it keeps its place", async || (world.number(said).await > 0).then_some(())).await;
-    connector.script(|_| Fate::Taken(None));
-    connector.answer_late();
-    assert_eq!(first.ended().await, End::Stopped, "and not superseded");
-    world.all(MessageState::Sent, 400).await;
-    assert_eq!(connector.state().written.len(), 400, "each went once");
-    second.kill().await;
+    hand_over(&world, true).await.kill().await;
 
     // Where none will ever say it, it is not waited for long.
     let third = world.start_in(Uuid::from_u128(3));

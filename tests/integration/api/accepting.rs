@@ -142,6 +142,35 @@ async fn calls_that_share_a_commit_do_not_share_their_fate() {
     assert_eq!(one.status, StatusCode::ACCEPTED, "the seventh still fits");
 }
 
+/// Calls wait for a commit under way, to share the next: not for one that itself waits.
+#[tokio::test]
+async fn a_call_that_cannot_be_stored_yet_holds_up_no_others() {
+    let service = Service::start().await;
+    // The locks of opt-outs are shared by accounts, but not by these two.
+    let (mut tenant, mut key) = service.other_tenant("other").await;
+    if (tenant.0 - service.tenant.0) % 128 == 0 {
+        (tenant, key) = service.other_tenant("another").await;
+    }
+    let owner = service.owner();
+    let mut list_grows = owner.begin().await.expect("a transaction");
+    sqlx::query("select opt_out_lock($1)").bind(tenant.0).execute(&mut *list_grows).await.expect("a lock");
+    let body = json!({"to": number(), "text": "Hej"});
+    let held = service.api.post(&key, &body);
+    let others = async {
+        let waits = "select exists (select from pg_locks where locktype = 'advisory' and not granted
+            and database = (select oid from pg_database where datname = current_database()))";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&owner).await.expect("an answer") {
+            tokio::task::yield_now().await;
+        }
+        let stored = service.api.post(&service.key, &body).await;
+        assert_eq!(stored.status, StatusCode::ACCEPTED, "{stored:?}");
+        assert_eq!(service.count("queue").await, 1, "the first still waits");
+        list_grows.commit().await.expect("unlocked");
+    };
+    let (held, ()) = futures::future::join(held, others).await;
+    assert_eq!(held.status, StatusCode::ACCEPTED, "{held:?}");
+}
+
 #[tokio::test]
 async fn a_key_may_do_what_its_scopes_say() {
     let service = Service::start().await;
