@@ -74,6 +74,9 @@ fn an_instance_is_restored_to_a_time_once_for_each_id_and_follows_its_newest_tim
     scene.migrate();
     scene.until("it is reported", "select count(*) from keyring.backup_report where newest is not null", "1");
     scene.sql("create table told (what text); insert into told values ('before')");
+    // pgBackRest counts in whole seconds: a backup that ended within the target's second is not before it.
+    let next_second = scene.sql("select date_trunc('second', clock_timestamp()) + interval '1 s'");
+    scene.until("the backup's second is over", &format!("select clock_timestamp() >= '{next_second}'"), "t");
     let target = scene.sql("select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
     scene.sql("insert into told values ('after')");
     drop((server, backups));
