@@ -1,9 +1,9 @@
 //! Takes messages in. A call is answered only after its queue rows and its idempotency key are committed.
 //!
-//! Calls that arrive while others are being committed wait for one another and share the next commit, whoever their
-//! tenant is (`group`): under load a commit carries many calls, and without load a call waits for nobody. Each call
-//! still has an outcome of its own: a suspension, a spent quota, a used key or a duplicate refuses that call alone, and should a
-//! group fail, its calls are tried one by one.
+//! Calls that arrive while others are being committed wait for one another and share the next commit, whoever their tenant is: under
+//! load a commit carries many calls, and without load a call waits for nobody. Those about which nothing is to be decided take one
+//! question (`queue`), the others a transaction (`group`). Each call still has an outcome of its own: a suspension, a spent quota, a
+//! used key or a duplicate refuses that call alone, and should a group fail, its calls are tried one by one.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::domain::{BatchId, MessageId, MilliOre, Parts, TenantId};
 mod duplicates;
 mod group;
 mod opt_outs;
+mod queue;
 mod quota;
 
 pub use duplicates::Guard;
@@ -251,9 +252,18 @@ async fn gather(calls: &mut mpsc::Receiver<Waiting>) -> Option<Vec<Waiting>> {
     Some(group)
 }
 
-/// Stores a group; one outcome for each call, in order. What the database says about the group as a whole may be the
-/// fault of one call: then each is tried by itself.
+/// Stores a group; one outcome for each call, in order.
 async fn store(pool: &PgPool, calls: &[Call]) -> Vec<Result<Outcome, Error>> {
+    let known = queue::plain(pool, calls).await;
+    let left: Vec<&Call> =
+        calls.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(call, _)| call).collect();
+    let mut decided = if left.is_empty() { Vec::new() } else { decide(pool, &left).await }.into_iter();
+    known.into_iter().map(|known| known.or_else(|| decided.next()).unwrap_or(Err(Error::Commit))).collect()
+}
+
+/// Stores calls about which something is to be decided. What the database says about them as a whole may be the fault of one call:
+/// then each is tried by itself.
+async fn decide(pool: &PgPool, calls: &[&Call]) -> Vec<Result<Outcome, Error>> {
     match group::store(pool, calls).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(Error::Store(error)) if calls.len() > 1 && error.as_database_error().is_some() => {

@@ -1,16 +1,16 @@
-//! One transaction for a group of calls: may they, did they before, is there room, and then all rows at once.
+//! One transaction for a group of calls about which something is to be decided: may they, did they before, is there room, and then
+//! all rows at once.
 //!
 //! Locks are taken in one order everywhere, those of opt-outs before keys of repetitions before quotas before what tells
 //! duplicates, and each sorted, so that two groups wait for one another but never in a circle.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use jiff_sqlx::ToSqlx as _;
 use sqlx::{Connection as _, PgConnection, PgPool};
-use uuid::Uuid;
 
+use super::queue::{Queue, enqueue};
 use super::quota::{self, Limits};
-use super::{Call, Error, Logged, Outcome, duplicates, opt_outs};
+use super::{Call, Error, Outcome, duplicates, opt_outs};
 use crate::domain::TenantId;
 use crate::store::asking::Lent;
 use crate::store::repeats::{self, Claim, Claimed};
@@ -22,14 +22,14 @@ fn failed(error: sqlx::Error) -> Error {
 }
 
 /// Stores what may be stored; one outcome for each call, in order.
-pub(super) async fn store(pool: &PgPool, calls: &[Call]) -> Result<Vec<Outcome>, Error> {
+pub(super) async fn store(pool: &PgPool, calls: &[&Call]) -> Result<Vec<Outcome>, Error> {
     let lent = Lent::of(pool).await.map_err(failed)?;
     lent.hear(async |db| store_on(db, calls).await).await.unwrap_or(Err(Error::Commit))
 }
 
-async fn store_on(db: &mut PgConnection, calls: &[Call]) -> Result<Vec<Outcome>, Error> {
+async fn store_on(db: &mut PgConnection, calls: &[&Call]) -> Result<Vec<Outcome>, Error> {
     let mut transaction = db.begin().await.map_err(failed)?;
-    let mut outcomes: Outcomes<'_> = calls.iter().map(|call| (call, None)).collect();
+    let mut outcomes: Outcomes<'_> = calls.iter().map(|call| (*call, None)).collect();
     let Enforced { limits, unlogged, gates } = enforce(&mut transaction, &mut outcomes).await.map_err(failed)?;
     opt_outs::hold(&mut transaction, &mut outcomes, &gates).await.map_err(failed)?;
     claim_keys(&mut transaction, &mut outcomes).await.map_err(failed)?;
@@ -37,7 +37,8 @@ async fn store_on(db: &mut PgConnection, calls: &[Call]) -> Result<Vec<Outcome>,
     if duplicates::claim(&mut transaction, &mut outcomes).await.map_err(failed)? {
         quota::give_back(&mut transaction, &outcomes, &limits).await.map_err(failed)?;
     }
-    enqueue(&mut transaction, &outcomes, &unlogged).await.map_err(failed)?;
+    let accepted: Vec<&Call> = open(&outcomes).collect();
+    enqueue(&mut transaction, &accepted, Queue::All { unlogged: &unlogged }).await.map_err(failed)?;
     transaction.commit().await.map_err(|error| match error {
         // The server said no: nothing is stored. Silence says nothing.
         sqlx::Error::Database(_) => failed(error),
@@ -105,76 +106,5 @@ async fn claim_keys(db: &mut PgConnection, outcomes: &mut Outcomes<'_>) -> sqlx:
             Some(Claimed::First) | None => None,
         };
     }
-    Ok(())
-}
-
-/// The key of a call's entries; `None` where nothing is logged.
-fn log_key<'a>(call: &'a Call, unlogged: &HashSet<TenantId>) -> Option<&'a str> {
-    call.log_key.as_deref().filter(|_| !unlogged.contains(&call.tenant))
-}
-
-/// Writes the queue rows of all calls that nothing refused.
-async fn enqueue(db: &mut PgConnection, outcomes: &Outcomes<'_>, unlogged: &HashSet<TenantId>) -> sqlx::Result<()> {
-    let calls: Vec<&Call> = open(outcomes).collect();
-    if calls.is_empty() {
-        return Ok(());
-    }
-    let numbers: Vec<i32> = (1..).take(calls.len()).collect();
-    let tenants: Vec<i64> = calls.iter().map(|call| call.tenant.0).collect();
-    let batches: Vec<Uuid> = calls.iter().map(|call| call.batch.0).collect();
-    let days: Vec<jiff_sqlx::Date> = calls.iter().map(|call| call.day.to_sqlx()).collect();
-    let not_before: Vec<Option<jiff_sqlx::Timestamp>> =
-        calls.iter().map(|call| call.not_before.map(jiff_sqlx::ToSqlx::to_sqlx)).collect();
-    let expires_at: Vec<jiff_sqlx::Timestamp> = calls.iter().map(|call| call.expires_at.to_sqlx()).collect();
-    let urgent: Vec<bool> = calls.iter().map(|call| call.urgent).collect();
-    let queue_keys: Vec<&str> = calls.iter().map(|call| call.queue_key.as_str()).collect();
-    let log_keys: Vec<Option<&str>> = calls.iter().map(|call| log_key(call, unlogged)).collect();
-    let messages =
-        || calls.iter().zip(&numbers).flat_map(|(call, of)| call.messages.iter().map(move |message| (of, message)));
-    let logged: Vec<Option<&Logged>> = calls
-        .iter()
-        .flat_map(|call| {
-            call.messages.iter().map(|message| message.logged.as_ref().filter(|_| log_key(call, unlogged).is_some()))
-        })
-        .collect();
-    let call_of: Vec<i32> = messages().map(|(of, _)| *of).collect();
-    let ids: Vec<Uuid> = messages().map(|(_, message)| message.id.0).collect();
-    let parts: Vec<i16> = messages().map(|(_, message)| message.parts.get().into()).collect();
-    let amounts: Vec<i64> = messages().map(|(_, message)| message.price.0).collect();
-    let bodies: Vec<&[u8]> = messages().map(|(_, message)| &message.body[..]).collect();
-    let entries: Vec<Option<&[u8]>> = logged.iter().map(|logged| Some(&logged.as_ref()?.entry[..])).collect();
-    let hashes: Vec<Option<&[u8]>> = logged.iter().map(|logged| Some(&logged.as_ref()?.number_hash[..])).collect();
-    let references: Vec<Option<&[u8]>> =
-        logged.iter().map(|logged| Some(&logged.as_ref()?.reference_hash.as_ref()?[..])).collect();
-    sqlx::query!(
-        "insert into queue (tenant_id, message_id, batch_id, day, not_before, expires_at, urgent, parts, amount, queue_key,
-             log_key, body, entry, number_hash, reference_hash)
-         select c.tenant_id, m.message_id, c.batch_id, c.day, c.not_before, c.expires_at, c.urgent, m.parts, m.amount,
-             c.queue_key, c.log_key, m.body, m.entry, m.number_hash, m.reference_hash
-         from unnest($1::integer[], $2::bigint[], $3::uuid[], $4::date[], $5::timestamptz[], $6::timestamptz[], $7::text[],
-             $8::text[], $9::boolean[]) as c (call, tenant_id, batch_id, day, not_before, expires_at, queue_key, log_key, urgent)
-         join unnest($10::integer[], $11::uuid[], $12::smallint[], $13::bigint[], $14::bytea[], $15::bytea[], $16::bytea[],
-                 $17::bytea[])
-             as m (call, message_id, parts, amount, body, entry, number_hash, reference_hash) using (call)",
-        &numbers,
-        &tenants,
-        &batches,
-        &days as &[jiff_sqlx::Date],
-        &not_before as &[Option<jiff_sqlx::Timestamp>],
-        &expires_at as &[jiff_sqlx::Timestamp],
-        &queue_keys as &[&str],
-        &log_keys as &[Option<&str>],
-        &urgent,
-        &call_of,
-        &ids,
-        &parts,
-        &amounts,
-        &bodies as &[&[u8]],
-        &entries as &[Option<&[u8]>],
-        &hashes as &[Option<&[u8]>],
-        &references as &[Option<&[u8]>],
-    )
-    .execute(db)
-    .await?;
     Ok(())
 }
