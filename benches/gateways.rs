@@ -24,6 +24,7 @@ mod gateways {
     pub(crate) mod cpu;
     pub(crate) mod goals;
     pub(crate) mod kannel;
+    pub(crate) mod line;
     pub(crate) mod load;
     pub(crate) mod ours;
     pub(crate) mod pacing;

@@ -47,7 +47,7 @@ pub(crate) async fn accept(recipients: usize) -> Run {
 
     let answers = Mutex::new(Vec::new());
     let (began, watch) = (Instant::now(), stage.watch());
-    let accepted = load::run(CLIENTS, bodies.len(), async |call| {
+    let accepted = load::run(&mut [(); CLIENTS], bodies.len(), async |(), call| {
         let said = stage.post(api, &bodies[call]).await;
         answers.lock().expect("nobody panics").push(said);
     })

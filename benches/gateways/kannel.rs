@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::cpu::{Watch, Who};
+use super::line::Line;
 use super::load::recipient;
 use super::report::Run;
 use super::{PATIENCE, SETTINGS, centre, load, receipts};
@@ -28,7 +29,6 @@ pub(crate) enum Receipts {
 pub(crate) struct Kannel {
     processes: Vec<Process>,
     client: reqwest::Client,
-    url: String,
     status: String,
     root: std::path::PathBuf,
 }
@@ -87,7 +87,6 @@ impl Kannel {
         let kannel = Self {
             processes: vec![bearerbox, smsbox],
             client: reqwest::Client::new(),
-            url: format!("http://127.0.0.1:{send}/cgi-bin/sendsms"),
             status: format!("http://127.0.0.1:{admin}/status.xml?password=x"),
             root,
         };
@@ -102,7 +101,8 @@ impl Kannel {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         // smsbox answers before it has found its bearerbox.
-        while !self.send(0).await {
+        let mut line = self.line().await;
+        while !self.send(&mut line, 0).await {
             assert!(Instant::now() < deadline, "it takes no message");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -118,22 +118,32 @@ impl Kannel {
         }
     }
 
-    async fn send(&self, number: usize) -> bool {
+    /// To its smsbox.
+    async fn line(&self) -> Line {
+        Line::open(self.processes[1].at.port(), None).await
+    }
+
+    async fn lines(&self) -> Vec<Line> {
+        futures::future::join_all((0..load::CLIENTS).map(|_| self.line())).await
+    }
+
+    async fn send(&self, line: &mut Line, number: usize) -> bool {
         // A receipt for success and failure; nobody is told, which is less than we do.
         let to = recipient(number);
-        let url = format!("{}?username=u&password=p&from=Budstikke&to={to}&text={TEXT}&dlr-mask=3", self.url);
-        let answer = self.client.get(url).send().await.expect("an answer");
-        let taken = answer.status().as_u16() == 202;
-        let said = answer.text().await.expect("a body");
-        if !taken {
+        let request = format!(
+            "GET /cgi-bin/sendsms?username=u&password=p&from=Budstikke&to={to}&text={TEXT}&dlr-mask=3 HTTP/1.1\r\n\
+             Host: 127.0.0.1\r\n\r\n"
+        );
+        let (status, said) = line.call(&request).await;
+        if status != 202 {
             println!("Kannel: {said}");
         }
-        taken
+        status == 202
     }
 
     /// One message to one recipient.
-    async fn call(&self, number: usize) {
-        assert!(self.send(number).await, "a message was refused");
+    async fn call(&self, line: &mut Line, number: usize) {
+        assert!(self.send(line, number).await, "a message was refused");
     }
 
     /// Waits until it has taken so many receipts since it began, the one of its start not counted, and waits for none.
@@ -176,7 +186,8 @@ pub(crate) async fn through(messages: usize, stored: Receipts) -> Run {
     let databases = Databases::bare_with(SETTINGS).await;
     let centre = centre::start();
     let kannel = Kannel::start(&databases, Some(centre.at.port()), stored).await;
-    load::run(load::CLIENTS, WARM, |number| kannel.call(number)).await;
+    let mut lines = kannel.lines().await;
+    load::run(&mut lines, WARM, async |line, number| kannel.call(line, number).await).await;
     kannel.settled(WARM, PATIENCE).await;
 
     let mut roles = kannel.roles();
@@ -185,7 +196,7 @@ pub(crate) async fn through(messages: usize, stored: Receipts) -> Run {
         roles.push(("data_postgres", Who::Server(databases.data.pid())));
     }
     let (began, watch) = (Instant::now(), Watch::start(roles));
-    let accepted = load::run(load::CLIENTS, messages, |number| kannel.call(number)).await;
+    let accepted = load::run(&mut lines, messages, async |line, number| kannel.call(line, number).await).await;
     kannel.settled(WARM + messages, PATIENCE).await;
     Run {
         accepted: Some(accepted),
@@ -200,9 +211,10 @@ pub(crate) async fn through(messages: usize, stored: Receipts) -> Run {
 pub(crate) async fn accept(messages: usize) -> Run {
     let databases = Databases::bare_with(SETTINGS).await;
     let kannel = Kannel::start(&databases, None, Receipts::InMemory).await;
-    load::run(load::CLIENTS, WARM, |number| kannel.call(number)).await;
+    let mut lines = kannel.lines().await;
+    load::run(&mut lines, WARM, async |line, number| kannel.call(line, number).await).await;
     let (began, watch) = (Instant::now(), Watch::start(kannel.roles()));
-    let accepted = load::run(load::CLIENTS, messages, |number| kannel.call(number)).await;
+    let accepted = load::run(&mut lines, messages, async |line, number| kannel.call(line, number).await).await;
     let (seconds, spent) = (began.elapsed().as_secs_f64(), watch.stop());
     assert!(kannel.spooled() >= WARM + messages, "all are in the spool");
     Run { accepted: Some(accepted), messages, seconds, spent, memory: kannel.memory() }

@@ -23,10 +23,10 @@ impl Accepted {
     }
 }
 
-/// Has so many clients make so many calls; each call is told its number.
-pub(crate) async fn run<F: Future<Output = ()>>(clients: usize, calls: usize, call: impl Fn(usize) -> F) -> Accepted {
+/// Has these clients make so many calls; each call is told its number.
+pub(crate) async fn run<C>(clients: &mut [C], calls: usize, call: impl AsyncFn(&mut C, usize)) -> Accepted {
     let (next, began) = (AtomicUsize::new(0), Instant::now());
-    let clients = (0..clients).map(async |_| {
+    let clients = clients.iter_mut().map(async |client| {
         let mut took = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -34,7 +34,7 @@ pub(crate) async fn run<F: Future<Output = ()>>(clients: usize, calls: usize, ca
                 return took;
             }
             let since = Instant::now();
-            call(number).await;
+            call(client, number).await;
             took.push(since.elapsed());
         }
     });

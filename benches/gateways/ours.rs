@@ -1,9 +1,8 @@
 //! Ours: the API, a connector and senders, as they are released.
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use super::cpu::{Watch, Who};
+use super::line::Line;
 use super::load::recipient;
 use super::parts::Wanted;
 use super::report::Run;
@@ -77,11 +76,19 @@ impl Stage {
         ["api", "connector", "sender"].into_iter().filter_map(|role| Some((role, most(role)?))).collect()
     }
 
+    /// The callers' connections.
+    async fn lines(&self) -> Vec<Line> {
+        let (port, tls) = self.installation.at();
+        let lines = (0..load::CLIENTS).map(|_| Line::open(port, Some(&tls)));
+        futures::future::join_all(lines).await
+    }
+
     /// One message to one recipient.
-    pub(crate) async fn call(&self, number: usize) {
+    async fn call(&self, line: &mut Line, number: usize) {
         let apis = &self.installation.apis;
-        let body = json!({"to": format!("+{}", recipient(number)), "text": TEXT});
-        self.post(&apis[number % apis.len()], &body).await;
+        let body = format!(r#"{{"to":"+{}","text":"{TEXT}"}}"#, recipient(number));
+        let (status, said) = line.call(&apis[number % apis.len()].request(&body)).await;
+        assert_eq!(status, 202, "{said}\n{}", self.installation.log("api"));
     }
 
     /// What is said to a call that is accepted.
@@ -123,12 +130,13 @@ pub(crate) async fn through(messages: usize, tenants: usize, wanted: &Wanted) ->
     let more: Vec<&str> = more.chain(wanted.settings.iter().map(String::as_str)).collect();
     let stage = Stage::set_with(&more, &ROUTE, &crew, centre::start()).await;
     let warm = WARM.max(tenants * 5);
-    load::run(load::CLIENTS, warm, |number| stage.call(number)).await;
+    let mut lines = stage.lines().await;
+    load::run(&mut lines, warm, async |line, number| stage.call(line, number).await).await;
     stage.settled(warm).await;
     let look = if looked { Some(Look::begin(&stage.databases).await) } else { None };
 
     let (began, watch) = (Instant::now(), stage.watch());
-    let accepted = load::run(load::CLIENTS, messages, |number| stage.call(number)).await;
+    let accepted = load::run(&mut lines, messages, async |line, number| stage.call(line, number).await).await;
     stage.settled(warm + messages).await;
     let (seconds, spent) = (began.elapsed().as_secs_f64(), watch.stop());
     if let Some(look) = look {
@@ -141,9 +149,10 @@ pub(crate) async fn through(messages: usize, tenants: usize, wanted: &Wanted) ->
 pub(crate) async fn accept(messages: usize) -> Run {
     let crew = Crew { sends: false, ..Crew::one() };
     let stage = Stage::set(&ROUTE, &crew, centre::start()).await;
-    load::run(load::CLIENTS, WARM, |number| stage.call(number)).await;
+    let mut lines = stage.lines().await;
+    load::run(&mut lines, WARM, async |line, number| stage.call(line, number).await).await;
     let (began, watch) = (Instant::now(), stage.watch());
-    let accepted = load::run(load::CLIENTS, messages, |number| stage.call(number)).await;
+    let accepted = load::run(&mut lines, messages, async |line, number| stage.call(line, number).await).await;
     let (seconds, spent) = (began.elapsed().as_secs_f64(), watch.stop());
     assert_eq!(stage.count("select count(*) from queue where state = 0").await, WARM + messages, "all are queued");
     Run { accepted: Some(accepted), messages, seconds, spent, memory: stage.memory() }

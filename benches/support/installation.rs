@@ -1,13 +1,15 @@
 //! An installation without Kubernetes: what the operator would write for its pods is written here, for one route and the tenants
 //! that share it.
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use budstikke::config::connector::{Addressing, Bind, IdFormat, Settings};
 use budstikke::config::names;
 use budstikke::config::sender::{self, CrashPolicy, Leg};
 use budstikke::domain::{RouteId, TenantId};
-use budstikke::pki::Leaf;
+use budstikke::pki::{self, Leaf};
+use rustls::ClientConfig;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -163,6 +165,13 @@ impl Installation {
                 assert!(sender.is_ready(PATIENCE).await, "a sender is not ready: {}", self.log("sender"));
             }
         }
+    }
+
+    /// The API's port, and how its certificate is known.
+    #[allow(dead_code, reason = "the fault harness calls otherwise")]
+    pub(crate) fn at(&self) -> (u16, Arc<ClientConfig>) {
+        let api = self.of_role("api").next().expect("an API");
+        (api.at.port(), pki::upstream_config(Some(self.place.authority.certificate())).expect("a certificate"))
     }
 
     /// What a role has said.
