@@ -18,6 +18,8 @@ pub mod types {
     pub const ROUTES_READY: &str = "RoutesReady";
     /// The plan named exists and is valid (B1 to B9).
     pub const PLAN_READY: &str = "PlanReady";
+    /// The tenant's brand offers all of its services, and the rest of its spec uses no other (A9).
+    pub const SERVICES_READY: &str = "ServicesReady";
     /// The policy named exists and is valid (D1 to D4).
     pub const RETENTION_READY: &str = "RetentionReady";
     /// The sender's pods are as wanted; an idle or suspended sender at zero is.

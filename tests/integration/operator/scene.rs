@@ -321,7 +321,7 @@ pub(super) fn plan(name: &str) -> Value {
                 "bankAccount": {"registration": "1234", "number": "1234567"},
             },
             "brands": [{"name": "sms", "displayName": "SMS", "domain": "sms.example.dk",
-                        "senderAddress": "sms@example.dk", "services": ["api"]}],
+                        "senderAddress": "sms@example.dk", "services": ["api", "bulk"]}],
             "terms": [{"version": "2026-1", "from": "2026-01-01", "page": "https://example.dk/terms"}],
             "currency": "DKK",
             "prices": [{"from": "2026-01-01", "monthlyFee": "99", "sms": [{"prefix": "45", "price": "0.295"}]}],
