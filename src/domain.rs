@@ -22,7 +22,7 @@ pub mod webhook;
 
 pub use api_key::{ApiKey, KeyForm, NoRandomness, Scope};
 pub use circuit::Circuit;
-pub use clock::{Clock, SystemClock, copenhagen_day, copenhagen_midnight};
+pub use clock::{Clock, SystemClock, copenhagen, copenhagen_day, copenhagen_midnight};
 pub use content::{Body, Entry};
 pub use hour::{Hour, NotAnHour};
 pub use ids::{BatchId, MessageId, RouteId, TenantId};

@@ -41,6 +41,9 @@ pub mod types {
     pub const COMPLIANT: &str = "Compliant";
     /// A shortened policy would erase what is logged already: it is shown for a day first (D2).
     pub const ERASURE_PENDING: &str = "ErasurePending";
+    /// A new version of a route's connector waits for its `maintenance.rolloutWindow`; the message says until when. No part of Ready: the
+    /// pods that run are as wanted.
+    pub const ROLLOUT_PENDING: &str = "RolloutPending";
     /// What the tenant decided itself differs from the spec, and wins.
     pub const SPEC_DIVERGES: &str = "SpecDiverges";
 }
@@ -101,6 +104,8 @@ pub mod reasons {
     pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// The route is closed by its maintenance (its spec says so).
     pub const MAINTENANCE: &str = "Maintenance";
+    /// It waits for the hours that its owner has set for it.
+    pub const OUTSIDE_WINDOW: &str = "OutsideWindow";
     /// A database was restored: nothing is sent until its owner releases the queue.
     pub const RESTORED: &str = "Restored";
     /// The day's keys are not on another machine yet.

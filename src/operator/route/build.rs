@@ -14,7 +14,7 @@ use super::super::network::{self, CALLBACK_PORT, SMPP_PORT};
 use super::super::pods::{self, Pods};
 use crate::config::connector::{Addressing, Bind, Https, IdFormat, Settings};
 use crate::crd::smsroute::{self, BindMode, HttpsUpstream, Npi, ReceiptIdFormat, SmppUpstream, TlsMode, Ton, Upstream};
-use crate::crd::values::HttpsUrl;
+use crate::crd::values::{Hours, HttpsUrl};
 use crate::crd::{SmsRoute, SmsRouteSpec};
 use crate::domain::RouteId;
 
@@ -25,6 +25,11 @@ const RESOURCES: (&str, &str, &str) = ("20m", "32Mi", "128Mi");
 pub(super) fn closed(spec: &SmsRouteSpec) -> Option<String> {
     let maintenance = spec.maintenance.as_ref().filter(|maintenance| maintenance.closed == Some(true))?;
     Some(maintenance.message.clone().unwrap_or_else(|| "closed for maintenance".to_owned()))
+}
+
+/// When its pods may be replaced for a new version, where that is not always.
+pub(super) fn rollout_window(spec: &SmsRouteSpec) -> Option<&Hours> {
+    spec.maintenance.as_ref()?.rollout_window.as_ref()
 }
 
 /// Pods that are wanted now.

@@ -96,6 +96,12 @@ impl Scene {
         Self::run(Args { health_address, ..args }, self.client.clone())
     }
 
+    /// Starts an operator of a version of its own.
+    pub(super) fn operator_of_version(&self, pod: &str, image: &str) -> Running {
+        let args = self.args(pod, vec![self.namespace.clone()]);
+        Self::run(Args { image: image.to_owned(), ..args }, self.client.clone())
+    }
+
     /// Starts an operator that serves these namespaces with this client.
     pub(super) fn operator_of(&self, pod: &str, client: Client, namespaces: Vec<String>) -> Running {
         Self::run(self.args(pod, namespaces), client)
