@@ -15,6 +15,7 @@ mod answers;
 mod batch;
 mod binds;
 mod brake;
+mod cap;
 mod circuit;
 mod credit;
 mod delivery;
@@ -334,7 +335,7 @@ async fn heed(
     loop {
         let current = Arc::clone(&config.borrow_and_update());
         let settings = &current.settings;
-        exchange.set_rate(settings.rate_millis);
+        exchange.set_rate(settings.rate_millis, settings.tenant_rate_millis);
         metrics.allowed(settings.binds, settings.window, settings.rate_millis);
         match pki::mutual_server_config(&current.identity) {
             Ok(config) => tls.store(config),

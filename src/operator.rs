@@ -45,6 +45,7 @@ mod status;
 mod tenant;
 mod told;
 mod vanished;
+mod window;
 mod world;
 
 use std::net::SocketAddr;

@@ -51,9 +51,9 @@ async fn tenant(operator: &PgPool, number: usize) -> TenantId {
     .await
     .expect("insert a tenant");
     for statement in [
-        "insert into enforcement (tenant_id, generation, may_accept, may_send, sender_ids, max_parts,
+        "insert into enforcement (tenant_id, generation, may_accept, may_send, services, sender_ids, max_parts,
                                   recipients_per_call, log_days, log_characters, validity_seconds, crash_policy)
-         values ($1, 1, true, true, '{Budstikke}', 10, 10000, 90, 160, 172800, 'resend')",
+         values ($1, 1, true, true, '{api}', '{Budstikke}', 10, 10000, 90, 160, 172800, 'resend')",
         "insert into price (tenant_id, prefix, amount) values ($1, '', 35000)",
     ] {
         sqlx::query(statement).bind(tenant).execute(operator).await.expect("what it may, and what it costs");

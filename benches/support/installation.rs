@@ -219,6 +219,7 @@ fn connector_files(place: &Place, id: RouteId, route: &Route, seen: Seen, data: 
         bind: Bind::Transceiver,
         binds: route.binds,
         rate_millis: route.rate * 1000,
+        tenant_rate_millis: None,
         window: route.window,
         connect_millis: 2_000,
         bind_millis: 2_000,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::domain::{ApiKey, Clock, Region, Scope, TenantId};
+use crate::domain::{ApiKey, Clock, Region, Scope, Service, TenantId};
 use crate::store::credentials::{self, Access, Account};
 
 /// How long an access is remembered.
@@ -33,12 +33,19 @@ impl Caller {
         self.0.tenant
     }
 
-    /// Goes on only when the key may do this.
+    /// Goes on only when the key may do this, and the account has the service that it is part of (A9).
     ///
     /// # Errors
-    /// When it may not.
+    /// When one of the two is missing.
     pub fn may(&self, scope: Scope) -> Result<(), Problem> {
-        if self.0.scopes.contains(&scope) { Ok(()) } else { Err(Problem::MissingScope(scope)) }
+        if !self.0.scopes.contains(&scope) {
+            return Err(Problem::MissingScope(scope));
+        }
+        let lacks = |account: &Account| !account.services.contains(&Service::Api);
+        if is_part_of_the_service(scope) && self.0.account.as_ref().is_some_and(lacks) {
+            return Err(Problem::MissingService { service: Service::Api, by: "this call".to_owned() });
+        }
+        Ok(())
     }
 
     /// There is a history to look things up in: none from the moment on at which the tenant has opted out of logging, whatever
@@ -67,6 +74,11 @@ impl Caller {
             reason: "the account is not set up yet".to_owned(),
         })
     }
+}
+
+/// What depends on no service: the copy of everything registered (D7), and the list of those who want nothing more.
+fn is_part_of_the_service(scope: Scope) -> bool {
+    !matches!(scope, Scope::DataRead | Scope::OptOutsManage)
 }
 
 impl FromRequestParts<Arc<Shared>> for Caller {

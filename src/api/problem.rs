@@ -10,7 +10,7 @@ use utoipa::{IntoResponses, ToSchema};
 use uuid::Uuid;
 
 use super::send::RefusedRecipient;
-use crate::domain::Scope;
+use crate::domain::{Scope, Service};
 use crate::store::accept::Per;
 
 /// What every `type` begins with.
@@ -64,6 +64,14 @@ pub enum Problem {
     /// The key may not do this.
     #[error("this API key lacks the scope {}", .0.as_str())]
     MissingScope(Scope),
+    /// The account lacks a service (A9).
+    #[error("{by} needs the service `{}`, which the account does not have: ask the provider for it", .service.as_str())]
+    MissingService {
+        /// Which.
+        service: Service,
+        /// What is part of it.
+        by: String,
+    },
     /// The account may not send (A2, A3, A5, B6).
     #[error("{reason}")]
     NotActive {
@@ -163,6 +171,9 @@ impl Problem {
             }
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key is needed"),
             Self::MissingScope(_) => (StatusCode::FORBIDDEN, "missing-scope", "The API key may not do this"),
+            Self::MissingService { .. } => {
+                (StatusCode::FORBIDDEN, "missing-service", "The account does not have this service")
+            }
             Self::NotActive { .. } => (StatusCode::FORBIDDEN, "account-not-active", "The account may not send"),
             Self::KeyReused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The Idempotency-Key was used before")
@@ -243,7 +254,7 @@ pub enum ReadProblems {
     /// No valid API key.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(Document),
-    /// The key lacks the scope.
+    /// The key lacks the scope, or the account the service that `code` names.
     #[response(status = 403, content_type = "application/problem+json")]
     MissingScope(Document),
     /// This account has nothing of that id, or no longer.
@@ -273,6 +284,7 @@ impl IntoResponse for Problem {
         let (path, code, refused) = match self {
             Self::Malformed { path, .. } => (Some(path).filter(|path| !path.is_empty()), None, Vec::new()),
             Self::Invalid { path, code, .. } => (Some(path.to_owned()), Some(code.to_owned()), Vec::new()),
+            Self::MissingService { service, .. } => (None, Some(service.as_str().to_owned()), Vec::new()),
             Self::NotActive { code, .. } => (None, Some(code), Vec::new()),
             Self::AllRefused(refused) => (Some("to".to_owned()), None, refused),
             _ => (None, None, Vec::new()),

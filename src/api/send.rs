@@ -217,7 +217,8 @@ pub struct RefusedRecipient {
         (status = 200, description = "The outcome of a dry run.", body = SendAnswer),
         (status = 400, description = "Malformed.", body = Document, content_type = "application/problem+json"),
         (status = 401, description = "No valid API key.", body = Document, content_type = "application/problem+json"),
-        (status = 403, description = "The key lacks the scope messages:send, or the account may not send: `code` says why.",
+        (status = 403, description = "The key lacks the scope messages:send, or the account the service that `code` names, or it may not send: \
+            `code` says why.",
             body = Document, content_type = "application/problem+json"),
         (status = 409, description = "A call with this Idempotency-Key is being worked on.", body = Document,
             content_type = "application/problem+json"),

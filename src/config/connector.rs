@@ -63,6 +63,10 @@ pub struct Settings {
     pub binds: u16,
     /// PDUs per second, in thousandths.
     pub rate_millis: u64,
+    /// PDUs per second of one tenant, at most, in thousandths. A tenant's sender is bound to one of several pods at a time, so each
+    /// holds it to all of this. Absent: as many as the route's.
+    #[serde(default)]
+    pub tenant_rate_millis: Option<u64>,
     /// Unanswered PDUs per bind, at most.
     pub window: u16,
     /// Milliseconds to connect, TLS included.

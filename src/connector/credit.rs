@@ -22,6 +22,8 @@ use crate::smpp::fair::Fair;
 pub(super) const UNUSED: Duration = Duration::from_secs(1);
 /// How long stale credit is honoured. A sender that kept it for so long has forgotten it, and gets new credit.
 pub(super) const STALE: Duration = Duration::from_secs(10);
+/// A tenant that has had its part of the rate for longer than this gets no credit yet: its submits wait with its sender.
+const SOON: Duration = Duration::from_millis(500);
 
 /// Everybody's credit. Knows nothing of sessions.
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ pub(super) struct Ledger {
     out: usize,
     /// The most of credit and waiting submits together.
     most: usize,
+    /// The same of one tenant, where there is a bound: what one has waiting must leave room for the others.
+    most_each: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -43,14 +47,24 @@ struct Account {
     refused: u32,
     credit: u32,
     stale: u32,
+    /// Submits that wait for their turn upstream, and when the next may go: known where there is a bound.
+    queued: usize,
+    next_at: Option<Instant>,
+    /// That is not soon.
+    rests: bool,
     /// When credit was last given, used or missed.
     touched: Instant,
 }
 
 impl Account {
-    fn wants(&self) -> bool {
+    fn is_far(&self, now: Instant) -> bool {
+        self.next_at.is_some_and(|at| at > now + SOON)
+    }
+
+    fn wants(&self, most: Option<usize>) -> bool {
         let waits = self.demand.saturating_add(self.refused);
-        self.may_send && self.bound && waits > self.credit.saturating_add(self.stale)
+        let has_room = most.is_none_or(|most| !self.rests && self.credit as usize + self.queued < most);
+        self.may_send && self.bound && waits > self.credit.saturating_add(self.stale) && has_room
     }
 }
 
@@ -61,9 +75,36 @@ impl Ledger {
         self.most = usize::try_from(rate_millis / 2000).unwrap_or(usize::MAX).max(2);
     }
 
+    /// Bounds each tenant to half a second of the most that it gets; `None`: to no less than all. A place is the least: it may be
+    /// a while until that one goes, but the next is asked for in time.
+    pub(super) fn set_cap(&mut self, rate_millis: Option<u64>) {
+        self.most_each = rate_millis.map(|rate| usize::try_from(rate / 2000).unwrap_or(usize::MAX).max(1));
+        self.settle_all();
+    }
+
+    /// Notes what a tenant has waiting for its turn upstream, and when the next may go as far as its part of the rate is concerned.
+    pub(super) fn queued(&mut self, tenant: TenantId, queued: usize, next_at: Option<Instant>, now: Instant) {
+        if let Some(account) = self.accounts.get_mut(&tenant) {
+            (account.queued, account.next_at) = (queued, next_at);
+            account.rests = account.is_far(now);
+        }
+        self.settle(tenant);
+    }
+
     /// Opens a tenant's account or changes its share. Without leave to send its credit is void.
     pub(super) fn share(&mut self, tenant: TenantId, weight: u32, may_send: bool, now: Instant) {
-        let fresh = Account { may_send, bound: false, demand: 0, refused: 0, credit: 0, stale: 0, touched: now };
+        let fresh = Account {
+            may_send,
+            bound: false,
+            demand: 0,
+            refused: 0,
+            credit: 0,
+            stale: 0,
+            queued: 0,
+            next_at: None,
+            rests: false,
+            touched: now,
+        };
         self.fair.join(tenant, weight);
         self.accounts.entry(tenant).or_insert(fresh).may_send = may_send;
         if !may_send {
@@ -161,10 +202,14 @@ impl Ledger {
         given
     }
 
-    /// Takes unused credit back.
+    /// Takes unused credit back, and looks who has rested.
     pub(super) fn reclaim(&mut self, now: Instant) {
         let mut changed = Vec::new();
         for (tenant, account) in &mut self.accounts {
+            if account.rests && !account.is_far(now) {
+                account.rests = false;
+                changed.push(*tenant);
+            }
             let idle = now.saturating_duration_since(account.touched);
             if account.credit > 0 && idle >= UNUSED {
                 self.out -= account.credit as usize;
@@ -187,8 +232,8 @@ impl Ledger {
         let tenants: Vec<_> = self.accounts.keys().copied().collect();
         for tenant in tenants {
             self.void(tenant);
-            self.settle(tenant);
         }
+        self.settle_all();
     }
 
     /// Submits that wait with their senders.
@@ -203,7 +248,7 @@ impl Ledger {
 
     /// Tenants whose senders wait for credit.
     pub(super) fn wanting(&self) -> usize {
-        self.accounts.values().filter(|account| account.wants()).count()
+        self.accounts.values().filter(|account| account.wants(self.most_each)).count()
     }
 
     fn void(&mut self, tenant: TenantId) {
@@ -215,8 +260,14 @@ impl Ledger {
     }
 
     fn settle(&mut self, tenant: TenantId) {
-        let wants = self.accounts.get(&tenant).is_some_and(Account::wants);
+        let wants = self.accounts.get(&tenant).is_some_and(|account| account.wants(self.most_each));
         self.fair.set_ready(&tenant, wants);
+    }
+
+    fn settle_all(&mut self) {
+        for (tenant, account) in &self.accounts {
+            self.fair.set_ready(tenant, account.wants(self.most_each));
+        }
     }
 }
 

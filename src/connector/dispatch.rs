@@ -40,13 +40,15 @@ impl Dispatch {
     /// Runs until its future is dropped; the one submit it may hold then is refused as not written.
     pub(super) async fn run(mut self) {
         let mut config = Arc::clone(&self.config.borrow_and_update());
-        let mut pacer = Pacer::new(per_second(config.settings.rate_millis));
+        let mut pacer = Pacer::new(Rate::per_thousand_seconds(config.settings.rate_millis));
         let mut parts = Parts::default();
         loop {
-            let job = self.exchange.next().await;
+            // Whose turn it is is decided for the moment at which it goes.
+            let slot = || pacer.next().map_or_else(Instant::now, |next| next.max(Instant::now()));
+            let job = self.exchange.next(slot).await;
             if self.config.has_changed().unwrap_or(false) {
                 config = Arc::clone(&self.config.borrow_and_update());
-                pacer.set_rate(per_second(config.settings.rate_millis));
+                pacer.set_rate(Rate::per_thousand_seconds(config.settings.rate_millis));
             }
             // Held by a guard: dropped at any wait below, the job still says that it was not written.
             self.send(Held(Some(job)), &config.settings, &mut pacer, &mut parts).await;
@@ -91,6 +93,7 @@ impl Dispatch {
         let departed = self.memory.depart();
         let pending = place.send(written, seat);
         pacer.writing(&pending.written_at(), weight);
+        self.exchange.writing(seat.tenant, &pending.written_at(), weight);
         // Bounded by the windows; its reader does nothing that takes long.
         let _ = self.flights.send(Flight { job, pending, written: Instant::now(), departed }).await;
     }
@@ -116,11 +119,6 @@ impl Drop for Held {
 /// On slow routes the pace itself makes wait.
 fn patience(rate_millis: u64) -> Duration {
     PATIENCE + Duration::from_secs(3_000 / rate_millis.max(50))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "rates are far below 2^52")]
-fn per_second(millis: u64) -> Rate {
-    Rate::per_second(millis as f64 / 1000.0)
 }
 
 /// Which bind the parts of a long message go to: one bind keeps them in order. Where one is given back those behind it go back

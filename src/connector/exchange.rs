@@ -1,20 +1,22 @@
 //! Where the senders' side and the upstream's side meet: who is bound, who has credit, and what waits for its turn.
 //! One lock around plain state; nothing waits while holding it.
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusmpp::CommandStatus;
 use rusmpp::pdus::SubmitSm;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::credit::Ledger;
 use super::queue::{Queue, Turn};
 use super::reply::Reply;
 use crate::domain::{Circuit, TenantId};
-use crate::smpp::session::{Responder, Session};
+use crate::smpp::pacing::Rate;
+use crate::smpp::session::{Responder, Session, WrittenAt};
 use crate::smpp::vendor::{DestinationTag, Flow, MessagePart, NO_CREDIT, NOT_WRITTEN, STALE_EPOCH};
 use crate::store::shares::Share;
 
@@ -98,6 +100,8 @@ struct State {
     known: BTreeMap<TenantId, Known>,
     seats: BTreeMap<TenantId, Place>,
     queue: Queue<Job>,
+    /// There is a most that one tenant gets of the rate.
+    capped: bool,
     /// Some bind takes submits.
     open: bool,
     /// Whether the upstream takes anything.
@@ -129,9 +133,20 @@ impl Exchange {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the rate by which credit is bounded.
-    pub(super) fn set_rate(&self, rate_millis: u64) {
-        self.state().ledger.set_rate(rate_millis);
+    /// Changes the rate by which credit is bounded, and the most that one tenant gets of it, both in thousandths a second.
+    pub(super) fn set_rate(&self, rate_millis: u64, of_tenant: Option<u64>) {
+        let mut state = self.state();
+        // More than there is holds nobody up.
+        let of_tenant = of_tenant.filter(|most| *most < rate_millis);
+        state.ledger.set_rate(rate_millis);
+        state.ledger.set_cap(of_tenant);
+        state.queue.set_cap(of_tenant.map(Rate::per_thousand_seconds));
+        state.capped = of_tenant.is_some();
+        let known: Vec<_> = state.known.keys().copied().collect();
+        known.into_iter().for_each(|tenant| state.requeued(tenant));
+        state.grant();
+        drop(state);
+        self.arrived.notify_one();
     }
 
     /// Says whether some bind takes submits. While none does no credit is given.
@@ -150,7 +165,9 @@ impl Exchange {
         state.seats.keys().for_each(|tenant| state.say(*tenant, Flow::Circuit(circuit)));
         if circuit == Circuit::Open {
             state.ledger.void_all();
-            for job in state.queue.drain_all() {
+            let waiting: Vec<_> = state.queue.drain_all().collect();
+            for job in waiting {
+                state.requeued(job.seat.tenant);
                 job.reply.refuse(NOT_WRITTEN);
             }
         }
@@ -241,6 +258,7 @@ impl Exchange {
         }
         let turn = state.queue.turn();
         state.queue.put(seat.tenant, turn, Job { seat, submit, part, tag, reply, since, turn });
+        state.requeued(seat.tenant);
         drop(state);
         self.arrived.notify_one();
     }
@@ -259,18 +277,35 @@ impl Exchange {
         }
     }
 
-    /// The next submit. Dropping the future loses none.
-    pub(super) async fn next(&self) -> Job {
+    /// The next submit, for the moment that `at` gives when asked: now, or when the route's rate next has room. Dropping the future
+    /// loses none.
+    pub(super) async fn next(&self, at: impl Fn() -> Instant) -> Job {
         loop {
-            {
+            let rested_at = {
                 let mut state = self.state();
-                if let Some(job) = state.queue.pop() {
+                if let Some(job) = state.queue.pop(at()) {
+                    state.requeued(job.seat.tenant);
                     state.grant();
                     return job;
                 }
+                state.queue.rested_at()
+            };
+            let rested = async {
+                match rested_at {
+                    Some(at) => sleep_until(at).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.arrived.notified() => {}
+                () = rested => {}
             }
-            self.arrived.notified().await;
         }
+    }
+
+    /// The submit of a tenant's that was taken last is being written, as so many parts.
+    pub(super) fn writing(&self, tenant: TenantId, written: &WrittenAt, parts: usize) {
+        self.state().queue.writing(tenant, written, parts);
     }
 
     /// Puts a submit that was not taken upstream back into its place.
@@ -279,7 +314,9 @@ impl Exchange {
         if let Some(status) = state.judge(job.seat) {
             return job.reply.refuse(status);
         }
-        state.queue.put(job.seat.tenant, job.turn, job);
+        let tenant = job.seat.tenant;
+        state.queue.put(tenant, job.turn, job);
+        state.requeued(tenant);
         drop(state);
         self.arrived.notify_one();
     }
@@ -418,6 +455,16 @@ impl State {
         for job in self.queue.drain(tenant) {
             job.reply.refuse(status);
         }
+        self.requeued(tenant);
+    }
+
+    /// Tells the ledger what a tenant has waiting now, where that matters.
+    fn requeued(&mut self, tenant: TenantId) {
+        if !self.capped {
+            return;
+        }
+        let (waiting, next_at) = (self.queue.len_of(tenant), self.queue.next_of(tenant));
+        self.ledger.queued(tenant, waiting, next_at, Instant::now());
     }
 }
 

@@ -2,8 +2,13 @@
 //! goes next, and not behind all that the others have waiting.
 use std::collections::{BTreeMap, VecDeque};
 
+use tokio::time::Instant;
+
+use super::cap::Cap;
 use crate::domain::TenantId;
 use crate::smpp::fair::Fair;
+use crate::smpp::pacing::Rate;
+use crate::smpp::session::WrittenAt;
 
 /// A place in the order of coming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +18,7 @@ pub(super) struct Turn(u64);
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     fair: Fair<TenantId>,
+    cap: Cap,
     waiting: BTreeMap<TenantId, VecDeque<(Turn, T)>>,
     turns: u64,
     length: usize,
@@ -20,7 +26,7 @@ pub(super) struct Queue<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { fair: Fair::default(), waiting: BTreeMap::new(), turns: 0, length: 0 }
+        Self { fair: Fair::default(), cap: Cap::default(), waiting: BTreeMap::new(), turns: 0, length: 0 }
     }
 }
 
@@ -28,6 +34,33 @@ impl<T> Queue<T> {
     /// How much waits, in all.
     pub(super) fn len(&self) -> usize {
         self.length
+    }
+
+    /// How much of a tenant's waits.
+    pub(super) fn len_of(&self, tenant: TenantId) -> usize {
+        self.waiting.get(&tenant).map_or(0, VecDeque::len)
+    }
+
+    /// Changes the most of each tenant; `None`: as much as there is.
+    pub(super) fn set_cap(&mut self, rate: Option<Rate>) {
+        for tenant in self.cap.set(rate) {
+            self.settle(tenant);
+        }
+    }
+
+    /// When the next one of a tenant's may go, as far as its own part of the rate is concerned.
+    pub(super) fn next_of(&self, tenant: TenantId) -> Option<Instant> {
+        self.cap.next(tenant)
+    }
+
+    /// When the first tenant may go on that has had its part; what comes meanwhile may go earlier.
+    pub(super) fn rested_at(&self) -> Option<Instant> {
+        self.cap.first()
+    }
+
+    /// What was taken last of a tenant's is being written, as so many parts.
+    pub(super) fn writing(&mut self, tenant: TenantId, written: &WrittenAt, parts: usize) {
+        self.cap.writing(tenant, written, parts);
     }
 
     /// Lets a tenant in, or changes its weight.
@@ -48,12 +81,22 @@ impl<T> Queue<T> {
         let place = theirs.partition_point(|(other, _)| *other < turn);
         theirs.insert(place, (turn, item));
         self.length += 1;
-        self.fair.set_ready(&tenant, true);
+        self.settle(tenant);
     }
 
-    /// Takes what is next.
-    pub(super) fn pop(&mut self) -> Option<T> {
-        let tenant = self.fair.choose()?;
+    /// Takes what is to go at `at`, now or soon; none where nothing waits but what is of tenants that have had their part by then.
+    pub(super) fn pop(&mut self, at: Instant) -> Option<T> {
+        for tenant in self.cap.rested(at) {
+            self.settle(tenant);
+        }
+        let tenant = loop {
+            let tenant = *self.fair.next()?;
+            if self.cap.may(tenant, at) {
+                break tenant;
+            }
+            self.fair.set_ready(&tenant, false);
+        };
+        self.fair.charge(&tenant, 1);
         let theirs = self.waiting.get_mut(&tenant)?;
         let next = theirs.pop_front();
         if theirs.is_empty() {
@@ -80,6 +123,11 @@ impl<T> Queue<T> {
     /// Lets a tenant go, that has nothing left.
     pub(super) fn leave(&mut self, tenant: TenantId) {
         self.fair.leave(&tenant);
+        self.cap.leave(tenant);
+    }
+
+    fn settle(&mut self, tenant: TenantId) {
+        self.fair.set_ready(&tenant, self.waiting.contains_key(&tenant) && !self.cap.rests(tenant));
     }
 
     /// Takes everything.
@@ -117,7 +165,7 @@ mod tests {
     }
 
     fn pop(queue: &mut Queue<Item>, most: usize) -> Vec<Item> {
-        std::iter::from_fn(|| queue.pop()).take(most).collect()
+        std::iter::from_fn(|| queue.pop(Instant::now())).take(most).collect()
     }
 
     #[test]
@@ -163,7 +211,7 @@ mod tests {
         queue.leave(A);
         assert_eq!(queue.len(), 1);
         assert_eq!(queue.drain_all().count(), 1);
-        assert_eq!((queue.len(), queue.pop()), (0, None));
+        assert_eq!((queue.len(), queue.pop(Instant::now())), (0, None));
         push(&mut queue, B, 1);
         assert_eq!(pop(&mut queue, 10).len(), 1);
     }

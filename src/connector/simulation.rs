@@ -59,11 +59,12 @@ impl Simulated {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let key = TagKey::new(&config.tag_key).expect("a key");
-        let (limits, rate, name) = (super::limits(&config), config.settings.rate_millis, config.settings.name.clone());
+        let (limits, name) = (super::limits(&config), config.settings.name.clone());
+        let (rate, of_tenant) = (config.settings.rate_millis, config.settings.tenant_rate_millis);
         let (config, following) = watch::channel(Arc::new(config));
         let metrics = Metrics::new(&mut Registry::default(), &name);
         let works = Works::new(key, following, clock, metrics.clone());
-        works.exchange.set_rate(rate);
+        works.exchange.set_rate(rate, of_tenant);
         let mut tasks = JoinSet::new();
         // No SMS comes from a handset here, so it is never asked.
         let nowhere = PgPool::connect_lazy("postgres://nobody@localhost/none").expect("an address");

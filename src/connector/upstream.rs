@@ -288,6 +288,7 @@ fn makes_other_bind(one: &ConnectorConfig, other: &ConnectorConfig) -> bool {
         name: String::new(),
         binds: 0,
         rate_millis: 0,
+        tenant_rate_millis: None,
         id_format: IdFormat::Same,
         addressing: Addressing::default(),
         reconnect_min_millis: 0,

@@ -18,6 +18,8 @@ pub mod types {
     pub const ROUTES_READY: &str = "RoutesReady";
     /// The plan named exists and is valid (B1 to B9).
     pub const PLAN_READY: &str = "PlanReady";
+    /// The tenant's brand offers all of its services, and the rest of its spec uses no other (A9).
+    pub const SERVICES_READY: &str = "ServicesReady";
     /// The policy named exists and is valid (D1 to D4).
     pub const RETENTION_READY: &str = "RetentionReady";
     /// The sender's pods are as wanted; an idle or suspended sender at zero is.
@@ -39,6 +41,9 @@ pub mod types {
     pub const COMPLIANT: &str = "Compliant";
     /// A shortened policy would erase what is logged already: it is shown for a day first (D2).
     pub const ERASURE_PENDING: &str = "ErasurePending";
+    /// A new version of a route's connector waits for its `maintenance.rolloutWindow`; the message says until when. No part of Ready: the
+    /// pods that run are as wanted.
+    pub const ROLLOUT_PENDING: &str = "RolloutPending";
     /// What the tenant decided itself differs from the spec, and wins.
     pub const SPEC_DIVERGES: &str = "SpecDiverges";
 }
@@ -99,6 +104,8 @@ pub mod reasons {
     pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// The route is closed by its maintenance (its spec says so).
     pub const MAINTENANCE: &str = "Maintenance";
+    /// It waits for the hours that its owner has set for it.
+    pub const OUTSIDE_WINDOW: &str = "OutsideWindow";
     /// A database was restored: nothing is sent until its owner releases the queue.
     pub const RESTORED: &str = "Restored";
     /// The day's keys are not on another machine yet.

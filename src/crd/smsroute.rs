@@ -133,7 +133,8 @@ impl SmsRouteSpec {
 pub struct SmsRouteStatus {
     /// The generation of the spec that this status speaks of; -1 before the first.
     pub observed_generation: i64,
-    /// Ready, Reconciling, Stalled, CredentialsReady, ConnectorReady; beside Ready: UpstreamReady, Compliant (D8).
+    /// Ready, Reconciling, Stalled, CredentialsReady, ConnectorReady; beside Ready: UpstreamReady, Compliant (D8), and RolloutPending
+    /// where there is a `maintenance.rolloutWindow`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::crd::schema::conditions")]
     pub conditions: Vec<Condition>,

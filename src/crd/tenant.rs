@@ -72,7 +72,7 @@ pub struct TenantSpec {
     /// The brand the tenant is served under: one of its plan's `brands`. May be left out where the plan has one (A9).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brand: Option<Name>,
-    /// The services the tenant may use (A9, M1 to M5).
+    /// The services the tenant may use, of those that its brand offers (A9, M1 to M5).
     #[schemars(length(min = 1, max = 7), transform = set)]
     pub services: Vec<Service>,
     /// The BillingPlan (B1 to B9).

@@ -31,7 +31,9 @@ pub fn copenhagen_midnight(day: Date) -> Timestamp {
     day.to_zoned(copenhagen()).map_or(Timestamp::MAX, |midnight| midnight.timestamp())
 }
 
-fn copenhagen() -> TimeZone {
+/// The zone of every day and hour that is promised or set.
+#[must_use]
+pub fn copenhagen() -> TimeZone {
     // The bundled database has this zone; a build without it would be caught by the test below.
     tz::db().get("Europe/Copenhagen").unwrap_or(TimeZone::UTC)
 }

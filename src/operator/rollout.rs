@@ -1,7 +1,11 @@
-//! How far a Deployment is.
+//! How far a Deployment is, and when it may get a new version.
 use std::sync::Arc;
 
+use jiff::{Timestamp, Zoned};
 use k8s_openapi::api::apps::v1::Deployment;
+
+use super::window;
+use crate::crd::values::Hours;
 
 /// Senders whose pods are replaced at once, about: a new version must not reach all of them in one stroke.
 const AT_ONCE: usize = 10;
@@ -21,6 +25,20 @@ pub(super) fn hold_back(live: Option<&Deployment>, wanted: &str, all: &[Arc<Depl
     // One that is not ready for another reason holds up no version.
     let replacing = all.iter().filter(|other| self::image(other) == Some(wanted) && is_replacing(other)).count();
     (replacing >= AT_ONCE).then(|| image.to_owned())
+}
+
+/// When pods are replaced that work, where nothing but a new version asks for it and the hours for that have not come. Neither waits
+/// for them: another number of pods, which replaces all and may be none; nor pods of which none is ready.
+pub(super) fn waits_until(
+    live: Option<&Deployment>,
+    wanted: &Deployment,
+    hours: Option<&Hours>,
+    now: Timestamp,
+) -> Option<Zoned> {
+    let (live, hours) = (live?, hours?);
+    let replicas = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    let by_version = image(live) != image(wanted) && replicas(live) == replicas(wanted);
+    if by_version && ready_pods(live) > 0 { window::opens_at(hours, now) } else { None }
 }
 
 fn image(deployment: &Deployment) -> Option<&str> {
@@ -59,6 +77,27 @@ mod tests {
         );
         assert_eq!(hold_back(Some(&live), "old", &replacing(AT_ONCE)), None, "other changes do not wait");
         assert_eq!(hold_back(None, "new", &replacing(AT_ONCE)), None, "nor do new senders");
+    }
+
+    #[test]
+    fn working_pods_wait_for_their_hours_with_a_new_version_and_with_nothing_else() {
+        let hours: Hours = serde_json::from_value(json!({"from": "02:00", "until": "05:00"})).expect("hours");
+        let at = |live: &Deployment, wanted: &Deployment, hours: Option<&Hours>, now: &str| {
+            let until = waits_until(Some(live), wanted, hours, now.parse().expect("an instant"));
+            until.map(|until| until.timestamp().to_string())
+        };
+        let (noon, night) = ("2026-01-14T11:00:00Z", "2026-01-14T02:00:00Z");
+        let (old, new) = (deployment("old", 1), deployment("new", 0));
+        assert_eq!(at(&old, &new, Some(&hours), noon).as_deref(), Some("2026-01-15T01:00:00Z"));
+        assert_eq!(at(&old, &new, Some(&hours), night), None);
+        assert_eq!(at(&old, &new, None, noon), None, "nobody has set hours");
+        assert_eq!(at(&old, &deployment("old", 0), Some(&hours), noon), None, "the same version");
+        assert_eq!(at(&deployment("old", 0), &new, Some(&hours), noon), None, "none is ready");
+        let mut closed = new.clone();
+        closed.spec.as_mut().expect("a spec").replicas = Some(0);
+        assert_eq!(at(&old, &closed, Some(&hours), noon), None, "another number");
+        let now = noon.parse().expect("an instant");
+        assert_eq!(waits_until(None, &new, Some(&hours), now), None, "there is none yet");
     }
 
     #[test]

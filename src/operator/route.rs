@@ -8,6 +8,7 @@ mod validate;
 
 use std::time::Duration;
 
+use jiff::{Timestamp, Zoned};
 use kube::ResourceExt as _;
 
 use self::build::Parts;
@@ -16,7 +17,7 @@ use super::apply::Applier;
 use super::conditions::{Standing, Verdict, conditions};
 use super::controller::{Controlled, Scope};
 use super::failure::Failure;
-use super::{labels, material, status};
+use super::{labels, material, rollout, status};
 use crate::config::names;
 use crate::crd::conditions::{reasons, types};
 use crate::crd::smsroute::{ConnectorStatus, Upstream};
@@ -56,24 +57,29 @@ impl Controlled for SmsRoute {
             .await
             .map_err(Failure::Route)?;
         let verdict = validate::validate(&self.spec, &found);
+        let now = scope.context.clock.now();
+        let mut waits_until = None;
         if let Some(credentials) = found.credentials.usable() {
-            provision(scope, self, route, &found, credentials).await?;
+            waits_until = provision(scope, self, route, &found, credentials, now).await?;
         }
         let reports = upstream_reports::of_route(&scope.context.pool, route).await.map_err(Failure::UpstreamReports)?;
-        status::write(scope, self, told(self, scope, &found, verdict, &reports)).await?;
-        Ok(Duration::MAX)
+        status::write(scope, self, told(self, &found, verdict, &reports, (waits_until.as_ref(), now))).await?;
+        let left = waits_until.and_then(|until| Duration::try_from(until.timestamp().duration_since(now)).ok());
+        Ok(left.unwrap_or(Duration::MAX))
     }
 }
 
-/// Makes the connector and everything around it.
+/// Makes the connector and everything around it. Until when its pods wait with a new version, if they do; what they are told does not
+/// wait.
 async fn provision(
     scope: &Scope,
     route: &SmsRoute,
     id: RouteId,
     found: &Dereferenced,
     credentials: &Credentials,
-) -> Result<(), Failure> {
-    let Some(settings) = build::settings(route, id) else { return Ok(()) };
+    now: Timestamp,
+) -> Result<Option<Zoned>, Failure> {
+    let Some(settings) = build::settings(route, id) else { return Ok(None) };
     let context = &scope.context;
     let live = &found.live;
     let secret = live.secret.as_deref();
@@ -97,21 +103,25 @@ async fn provision(
     }
     .map_err(Failure::Apply)?;
     applier.apply(live.service.as_deref(), &parts.service()).await.map_err(Failure::Apply)?;
-    applier.apply(live.deployment.as_deref(), &parts.deployment()).await.map_err(Failure::Apply)?;
+    let (wanted, hours) = (parts.deployment(), build::rollout_window(&route.spec));
+    let waits_until = rollout::waits_until(live.deployment.as_deref(), &wanted, hours, now);
+    if waits_until.is_none() {
+        applier.apply(live.deployment.as_deref(), &wanted).await.map_err(Failure::Apply)?;
+    }
     match parts.budget() {
         Some(budget) => applier.apply(live.budget.as_deref(), &budget).await,
         None => applier.delete(live.budget.as_deref()).await,
     }
     .map_err(Failure::Apply)?;
-    Ok(())
+    Ok(waits_until)
 }
 
 fn told(
     route: &SmsRoute,
-    scope: &Scope,
     found: &Dereferenced,
     credentials: Verdict,
     reports: &[Report],
+    (waits_until, now): (Option<&Zoned>, Timestamp),
 ) -> SmsRouteStatus {
     let (ready, desired) = (found.live.ready_pods(), build::replicas(&route.spec));
     let asked = [credentials, connector(&route.spec, ready, desired)];
@@ -119,10 +129,11 @@ fn told(
     let beside = [bound, validate::compliant(&route.spec)];
     let standing = Standing::of(&asked);
     // The one line for people: once all is done, what is wrong beyond the operator's reach.
-    let done = beside.iter().find(|verdict| !verdict.holds).unwrap_or(&asked[1]).message.as_str();
-    let verdicts = [asked.as_slice(), &beside].concat();
+    let pending = build::rollout_window(&route.spec).map(|_| rollout_pending(waits_until));
+    let waiting = pending.iter().find(|verdict| verdict.holds);
+    let done = beside.iter().find(|verdict| !verdict.holds).or(waiting).unwrap_or(&asked[1]).message.as_str();
+    let verdicts = [asked.as_slice(), &beside, pending.as_slice()].concat();
     let generation = route.metadata.generation.unwrap_or_default();
-    let now = scope.context.clock.now();
     SmsRouteStatus {
         observed_generation: generation,
         conditions: conditions(status::current(route), &standing, done, &verdicts, generation, now),
@@ -131,6 +142,20 @@ fn told(
         connector: Some(ConnectorStatus { ready, desired, summary }),
         proposed_id_format: upstream::proposed_id_format(&route.spec, reports),
         circuit: upstream::circuit(&route.spec, reports),
+    }
+}
+
+/// Whether a new version waits for the hours in which pods may be replaced.
+fn rollout_pending(waits_until: Option<&Zoned>) -> Verdict {
+    match waits_until {
+        None => Verdict::no(types::ROLLOUT_PENDING, reasons::NONE, "no new version waits"),
+        Some(until) => {
+            let message = format!(
+                "a new version waits until {} in Copenhagen for `maintenance.rolloutWindow`; take that out to have it now",
+                until.strftime("%Y-%m-%d %H:%M")
+            );
+            Verdict::yes(types::ROLLOUT_PENDING, reasons::OUTSIDE_WINDOW, message)
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod api_key;
 mod build;
 mod dereference;
 mod provision;
+mod services;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -142,6 +143,7 @@ fn told(
     let asked = [
         &judgement.country,
         &judgement.plan,
+        &judgement.services,
         &judgement.policy,
         &judgement.routes,
         &judgement.credentials,

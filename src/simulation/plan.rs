@@ -77,6 +77,7 @@ impl Plan {
             window: chance.random_range(1..=10),
             binds: chance.random_range(1..=3),
             rate: [5, 10, 20, 50, 200][chance.random_range(0..5)],
+            percent: None,
             response_timeout: Duration::from_millis([1_000, 3_000, 10_000][chance.random_range(0..3)]),
         };
         let mut messages = Vec::new();
@@ -100,6 +101,8 @@ impl Plan {
             .collect();
         faults.sort_by_key(|(at, _)| *at);
         let latency = Duration::from_millis([1, 5, 40][chance.random_range(0..3)]);
+        // Last, so that the rest of a seed stays what it was.
+        let agreed = Agreed { percent: [None, None, Some(50), Some(75)][chance.random_range(0..4)], ..agreed };
         Self { tenants, agreed, latency, messages, faults }
     }
 }

@@ -9,6 +9,7 @@ use rusmpp::tlvs::TlvValue;
 use rusmpp::{CommandId, CommandStatus, Pdu};
 use tokio::time::Instant;
 
+use super::plan;
 use super::trace::Trace;
 use crate::domain::inbound::split_header;
 use crate::smpp::frame::Frame;
@@ -29,6 +30,8 @@ pub(crate) struct Agreed {
     pub(crate) binds: usize,
     /// Submits in any second.
     pub(crate) rate: usize,
+    /// The same of one tenant, in hundredths of the rate, where its owner bounds it.
+    pub(crate) percent: Option<usize>,
     pub(crate) response_timeout: Duration,
 }
 
@@ -46,7 +49,7 @@ struct State {
     era: u64,
     open: usize,
     /// When the last submits went, of this connector.
-    written: VecDeque<Instant>,
+    written: VecDeque<(Instant, usize)>,
     /// Of each message, by its number: the highest part that was written.
     parts: BTreeMap<u64, u8>,
     /// Of each receipt, by what the id is known by: whose, how often the upstream brought it, how often it was handed on.
@@ -259,19 +262,26 @@ impl Tap {
         if self.pending.len() > agreed.window {
             wrong.push(format!("{} submits without an answer in a window of {}", self.pending.len(), agreed.window));
         }
-        while state.written.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(1)) {
-            state.written.pop_front();
-        }
-        state.written.push_back(now);
-        if state.written.len() > agreed.rate {
-            wrong.push(format!("{} submits within a second where {} are agreed", state.written.len(), agreed.rate));
-        }
         let Ok(Some(Pdu::SubmitSm(pdu))) = frame.decode() else {
             return wrong.push("a submit that cannot be read".to_owned());
         };
         let Ok(to) = pdu.destination_addr.as_str().parse::<u64>() else {
             return wrong.push("a submit to nobody".to_owned());
         };
+        let tenant = plan::tenant_of(to);
+        while state.written.front().is_some_and(|(at, _)| now.duration_since(*at) >= Duration::from_secs(1)) {
+            state.written.pop_front();
+        }
+        state.written.push_back((now, tenant));
+        if state.written.len() > agreed.rate {
+            wrong.push(format!("{} submits within a second where {} are agreed", state.written.len(), agreed.rate));
+        }
+        let of_tenant = state.written.iter().filter(|(_, of)| *of == tenant).count();
+        if let Some(most) = agreed.percent.map(|percent| (agreed.rate * percent).div_ceil(100))
+            && of_tenant > most
+        {
+            wrong.push(format!("{of_tenant} submits of tenant {tenant} within a second, which may have {most}"));
+        }
         let (part, _) = part_of(pdu.esm_class.into(), pdu.short_message().as_ref());
         let highest = state.parts.entry(to).or_insert(0);
         if part > *highest + 1 && !state.uncredited.contains(&to) {

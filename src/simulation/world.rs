@@ -175,6 +175,7 @@ impl World {
                 bind: Bind::Transceiver,
                 binds: u16::try_from(agreed.binds).unwrap_or(1),
                 rate_millis: agreed.rate as u64 * 1_000,
+                tenant_rate_millis: agreed.percent.map(|percent| (agreed.rate * percent) as u64 * 10),
                 window: u16::try_from(agreed.window).unwrap_or(1),
                 connect_millis: 5_000,
                 bind_millis: 5_000,

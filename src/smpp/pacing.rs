@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::session::WrittenAt;
+use super::session::{Watched, WrittenAt};
 
 /// When to look again for a write that is not done although a whole stretch has passed.
 const RECHECK: Duration = Duration::from_millis(5);
@@ -40,6 +40,13 @@ impl Rate {
         Self { count, stretch }
     }
 
+    /// So many in a thousand seconds.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "rates are far below 2^52")]
+    pub fn per_thousand_seconds(millis: u64) -> Self {
+        Self::per_second(millis as f64 / 1000.0)
+    }
+
     fn interval(self) -> Duration {
         self.stretch.div_f64(self.count.max(1) as f64)
     }
@@ -49,7 +56,7 @@ impl Rate {
 #[derive(Debug)]
 struct Sent {
     taken: Instant,
-    written: Option<WrittenAt>,
+    written: Option<Watched>,
 }
 
 impl Sent {
@@ -118,10 +125,22 @@ impl Pacer {
         true
     }
 
+    /// Counts `count` more as sent with the one that was taken last: what goes as one cannot be spread. The next ones wait for all.
+    pub fn owe(&mut self, count: usize) {
+        let (Some(taken), Some(due)) = (self.sent.back().map(|last| last.taken), self.due) else { return };
+        for _ in 0..count {
+            while self.sent.len() >= self.rate.count {
+                self.sent.pop_front();
+            }
+            self.sent.push_back(Sent { taken, written: None });
+        }
+        self.due = Some(due + self.rate.interval().mul_f64(count as f64));
+    }
+
     /// The `count` that were taken last are being written, as one.
     pub fn writing(&mut self, written: &WrittenAt, count: usize) {
         for last in self.sent.iter_mut().rev().take(count) {
-            last.written = Some(written.clone());
+            last.written = Some(written.watch());
         }
     }
 
@@ -218,6 +237,22 @@ mod tests {
         assert!(!pacer.try_take(later), "it is being written");
         drop(written);
         assert!(pacer.try_take(later), "the session is gone, and the request with it");
+    }
+
+    #[test]
+    fn what_never_will_be_written_holds_up_none_of_those_that_wait_for_it() {
+        let begin = Instant::now();
+        let mut pacers = [Rate::per_second(2.0), Rate::per_second(1.0)].map(Pacer::new);
+        let written = WrittenAt::default();
+        for pacer in &mut pacers {
+            assert!(pacer.try_take(begin));
+            pacer.owe(1);
+            pacer.writing(&written, 2);
+        }
+        let later = begin + Duration::from_secs(10);
+        assert!(pacers.iter_mut().all(|pacer| !pacer.try_take(later)));
+        drop(written);
+        assert!(pacers.iter_mut().all(|pacer| pacer.try_take(later)));
     }
 
     #[test]

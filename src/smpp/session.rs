@@ -7,7 +7,7 @@
 //! What happened to a request is exact, because money and duplicates hang on it: see [`Outcome`]. A request's time-out
 //! counts from when its last octet was handed to the transport. A late answer is never taken for another's: sequence
 //! numbers are not reused until they wrap at 0x7FFF_FFFF, and then never one that is still waiting.
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -309,9 +309,10 @@ impl Slot {
     }
 }
 
-/// When a request was handed to the transport whole: known once it was.
+/// When a request was handed to the transport whole: known once it was. For those that speak of the request; who only wants to know
+/// has a [`Watched`].
 #[derive(Debug, Clone, Default)]
-pub struct WrittenAt(Arc<OnceLock<Instant>>);
+pub struct WrittenAt(Arc<OnceLock<Instant>>, Arc<()>);
 
 impl WrittenAt {
     /// Notes the moment; only the first counts.
@@ -325,10 +326,28 @@ impl WrittenAt {
         self.0.get().copied()
     }
 
-    /// It will never come: nobody else speaks of the request any more.
+    /// For one that only wants to know.
+    #[must_use]
+    pub fn watch(&self) -> Watched {
+        Watched(Arc::clone(&self.0), Arc::downgrade(&self.1))
+    }
+}
+
+/// What will be known of a [`WrittenAt`], for any number of those that wait for it.
+#[derive(Debug, Clone)]
+pub struct Watched(Arc<OnceLock<Instant>>, Weak<()>);
+
+impl Watched {
+    /// The moment, if it has come.
+    #[must_use]
+    pub fn get(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+
+    /// It will never come: nobody speaks of the request any more.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        Arc::strong_count(&self.0) == 1 && self.get().is_none()
+        self.1.strong_count() == 0 && self.get().is_none()
     }
 }
 

@@ -3,7 +3,7 @@ use jiff::Timestamp;
 
 use sqlx::PgPool;
 
-use crate::domain::{ApiKey, MilliOre, Msisdn, PriceList, Region, Scope, SenderId, TenantId};
+use crate::domain::{ApiKey, MilliOre, Msisdn, PriceList, Region, Scope, SenderId, Service, TenantId};
 use crate::store::asking::asking;
 
 /// The question failed; the database is away.
@@ -27,6 +27,8 @@ pub struct Access {
 /// How the calls of a tenant are read. Whether it may send is not here: the accepting transaction asks that itself.
 #[derive(Debug)]
 pub struct Account {
+    /// What it may use (A9).
+    pub services: Vec<Service>,
     /// What it may send under; the first that fits is the default.
     pub sender_ids: Vec<OwnSender>,
     /// Numbers begin with one of these; empty: with anything.
@@ -68,6 +70,8 @@ pub struct OwnSender {
     pub id: SenderId,
     /// In these countries; empty: in every one.
     pub countries: Vec<Region>,
+    /// The service that it needs and the account lacks: it may not be used then.
+    pub lacks: Option<Service>,
 }
 
 impl OwnSender {
@@ -77,12 +81,13 @@ impl OwnSender {
         self.countries.is_empty() || country.is_some_and(|country| self.countries.contains(&country))
     }
 
-    /// As stored: the sender id, and its countries between commas.
-    fn read(id: &str, countries: &str) -> Option<Self> {
+    /// As stored: the sender id, its countries between commas, and the service that the account lacks for it.
+    fn read(id: &str, countries: &str, lacks: &str) -> Option<Self> {
         let known: Vec<_> = countries.split(',').filter_map(Region::from_code).collect();
         // One that is bound to countries which nobody knows may be used in none.
         let lost = !countries.is_empty() && known.is_empty();
-        SenderId::parse(id).ok().filter(|_| !lost).map(|id| Self { id, countries: known })
+        let id = SenderId::parse(id).ok().filter(|_| !lost)?;
+        Some(Self { id, countries: known, lacks: Service::from_word(lacks) })
     }
 }
 
@@ -94,7 +99,8 @@ impl OwnSender {
 pub async fn find(pool: &PgPool, key: &ApiKey, now: Timestamp) -> Result<Option<Access>, Error> {
     let Some(row) = sqlx::query!(
         r#"select k.tenant_id, k.hash, k.scopes, k.expires_at,
-             e.sender_ids as "sender_ids?", e.sender_countries as "sender_countries?",
+             e.services as "services?", e.sender_ids as "sender_ids?", e.sender_countries as "sender_countries?",
+             e.sender_lacks as "sender_lacks?",
              e.allowed_prefixes as "allowed_prefixes?", e.default_region as "default_region?", e.max_parts as "max_parts?",
              e.recipients_per_call as "recipients_per_call?", e.log_days as "log_days?",
              e.log_characters as "log_characters?", e.duplicate_seconds as "duplicate_seconds?", e.validity_seconds as "validity_seconds?",
@@ -115,12 +121,14 @@ pub async fn find(pool: &PgPool, key: &ApiKey, now: Timestamp) -> Result<Option<
     if !key.matches(&row.hash) || expires_at.is_some_and(|end| end <= now) {
         return Ok(None);
     }
-    let countries = row.sender_countries.unwrap_or_default();
+    let (countries, lacks) = (row.sender_countries.unwrap_or_default(), row.sender_lacks.unwrap_or_default());
+    let or_none = |words: &'_ [String], at: usize| words.get(at).cloned().unwrap_or_default();
     let account = row.sender_ids.map(|sender_ids| Account {
+        services: row.services.unwrap_or_default().iter().filter_map(|word| Service::from_word(word)).collect(),
         sender_ids: sender_ids
             .iter()
-            .zip(countries.iter().map(String::as_str).chain(std::iter::repeat("")))
-            .filter_map(|(id, countries)| OwnSender::read(id, countries))
+            .enumerate()
+            .filter_map(|(at, id)| OwnSender::read(id, &or_none(&countries, at), &or_none(&lacks, at)))
             .collect(),
         allowed_prefixes: row.allowed_prefixes.unwrap_or_default(),
         region: row.default_region.as_deref().and_then(Region::from_code),

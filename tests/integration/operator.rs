@@ -9,5 +9,6 @@ mod provisioning;
 mod retention;
 mod routes;
 mod scene;
+mod services;
 mod suspension;
 mod transit;

@@ -2,7 +2,7 @@
 use super::{body, heard, now};
 use crate::api::send::{SendAnswer, SendRequest, plan};
 use crate::domain::content::{self, Body};
-use crate::domain::{MilliOre, Region, SenderId, text};
+use crate::domain::{MilliOre, Region, SenderId, Service, text};
 use crate::store::credentials::{Account, OwnSender};
 
 pub(super) fn send(bytes: &[u8], mask: u8) {
@@ -33,8 +33,9 @@ pub(super) fn send(bytes: &[u8], mask: u8) {
 }
 
 fn account() -> Account {
-    let sender = |id| SenderId::parse(id).ok().map(|id| OwnSender { id, countries: Vec::new() });
+    let sender = |id| SenderId::parse(id).ok().map(|id| OwnSender { id, countries: Vec::new(), lacks: None });
     Account {
+        services: vec![Service::Api],
         duplicate_seconds: None,
         sender_ids: ["Sølyst", "1204"].into_iter().filter_map(sender).collect(),
         allowed_prefixes: Vec::new(),

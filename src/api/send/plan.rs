@@ -136,6 +136,12 @@ fn invalid(path: &'static str, code: &'static str, detail: String) -> Problem {
     Problem::Invalid { path, code, detail }
 }
 
+/// Why a sender id may not be used now at all, if so: it is premium-rated, and the account does not have that service (M5).
+fn lacking(sender: &OwnSender) -> Option<Problem> {
+    let by = || format!("the sender id {}", sender.id.as_str());
+    sender.lacks.map(|service| Problem::MissingService { service, by: by() })
+}
+
 impl<'a> From<'a> {
     fn of(request: &SendRequest, account: &'a Account) -> Result<Self, Problem> {
         let own = &account.sender_ids;
@@ -144,7 +150,11 @@ impl<'a> From<'a> {
                 let detail = "the account has no sender id yet; ask the provider for one";
                 return Err(invalid("from", "no_sender_id", detail.into()));
             }
-            return Ok(Self { asked: false, choice: own.iter().collect() });
+            let choice: Vec<_> = own.iter().filter(|sender| sender.lacks.is_none()).collect();
+            return match own.iter().find_map(lacking) {
+                Some(problem) if choice.is_empty() => Err(problem),
+                _ => Ok(Self { asked: false, choice }),
+            };
         };
         let wanted =
             SenderId::parse(wanted).map_err(|refusal| invalid("from", "sender_id_malformed", refusal.to_string()))?;
@@ -153,7 +163,7 @@ impl<'a> From<'a> {
             let detail = format!("the account may send from: {}", own.join(", "));
             return Err(invalid("from", "sender_id_not_owned", detail));
         };
-        Ok(Self { asked: true, choice: vec![found] })
+        lacking(found).map_or_else(|| Ok(Self { asked: true, choice: vec![found] }), Err)
     }
 
     /// The first that may be used in the recipient's country.

@@ -235,3 +235,39 @@ fn a_plain_client_that_speaks_of_demand_is_one_no_more() {
     route.ledger.demand(A, 1);
     assert_eq!(route.ledger.grant(0, route.now), BTreeMap::from([(A, 1)]), "what it says counts, and nothing else");
 }
+
+#[test]
+fn what_one_may_have_waiting_leaves_room_for_the_others() {
+    let mut route = Route::new(&[(A, 1), (B, 1)]);
+    // Of ten places five are half a second of ten a second.
+    route.ledger.set_cap(Some(10_000));
+    route.ledger.demand(A, 10_000);
+    let mut of_a = 0;
+    for _ in 0..10 {
+        route.grant();
+        of_a = route.waiting.len();
+        route.ledger.queued(A, of_a, Some(route.now), route.now);
+    }
+    assert_eq!(of_a, 5);
+    route.ledger.demand(B, 10_000);
+    route.grant();
+    assert_eq!((route.waiting.len(), route.waiting.iter().filter(|tenant| **tenant == B).count()), (10, 5));
+}
+
+#[test]
+fn who_has_long_to_rest_waits_with_its_sender() {
+    let mut route = Route::new(&[(A, 1)]);
+    route.ledger.set_cap(Some(200));
+    route.ledger.demand(A, 10);
+    route.ledger.queued(A, 0, Some(route.now + Duration::from_secs(5)), route.now);
+    route.grant();
+    assert_eq!(route.waiting.len(), 0);
+    route.now += Duration::from_millis(4_400);
+    route.ledger.reclaim(route.now);
+    route.grant();
+    assert_eq!(route.waiting.len(), 0);
+    route.now += Duration::from_millis(100);
+    route.ledger.reclaim(route.now);
+    route.grant();
+    assert_eq!(route.waiting.len(), 1, "one, a while before its turn");
+}

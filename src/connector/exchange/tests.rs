@@ -44,7 +44,7 @@ async fn bound() -> Bound {
     let ((), server, incoming) = accepted.expect("a bind").expect("taken");
     let (session, heard) = made.expect("a bind");
     let exchange = Exchange::default();
-    exchange.set_rate(4_000);
+    exchange.set_rate(4_000, None);
     exchange.share(&[Share { tenant: TENANT, weight: 1, may_send: true, epoch: 1 }]);
     exchange.set_open(true);
     let seat = exchange.sit(TENANT, 1, server).expect("a seat");
@@ -85,7 +85,7 @@ async fn a_plain_client_is_taken_while_there_is_room_and_then_throttled() {
     let (first, second) = (bound.submit().await, bound.submit().await);
     assert_eq!(status(bound.submit().await.await), CommandStatus::EsmeRthrottled);
     assert_eq!(bound.exchange.figures().waiting, 2);
-    bound.exchange.next().await.reply.accept("17", DestinationTag(7));
+    bound.exchange.next(Instant::now).await.reply.accept("17", DestinationTag(7));
     let Outcome::Answered(answer) = first.await else { panic!("no answer") };
     assert_eq!((answer.status, answer.message_id()), (CommandStatus::EsmeRok, Some("17")));
     let Some(rusmpp::Pdu::SubmitSmResp(response)) = &answer.pdu else { panic!("no body") };
@@ -109,11 +109,11 @@ async fn a_plain_client_hears_what_the_standard_has_for_it() {
     ] {
         let mut bound = bound().await;
         let outcome = bound.submit().await;
-        bound.exchange.next().await.reply.refuse(ours);
+        bound.exchange.next(Instant::now).await.reply.refuse(ours);
         assert_eq!(status(outcome.await), standard);
         bound.exchange.demand(&mut bound.seat, 1);
         let outcome = bound.submit().await;
-        bound.exchange.next().await.reply.refuse(ours);
+        bound.exchange.next(Instant::now).await.reply.refuse(ours);
         assert_eq!(status(outcome.await), ours, "to a sender");
     }
 }
@@ -141,7 +141,7 @@ async fn the_first_demand_makes_a_sender_of_it() {
     assert_eq!([bound.heard().await, bound.heard().await], [Some(Flow::Wake), Some(Flow::Credit(1))]);
     let taken = bound.submit().await;
     assert_eq!(status(bound.submit().await.await), NO_CREDIT, "it knows what it may");
-    bound.exchange.next().await.reply.accept("17", DestinationTag(7));
+    bound.exchange.next(Instant::now).await.reply.accept("17", DestinationTag(7));
     let Outcome::Answered(answer) = taken.await else { panic!("no answer") };
     let Some(rusmpp::Pdu::SubmitSmResp(response)) = &answer.pdu else { panic!("no body") };
     assert_eq!(DestinationTag::find(response.tlvs()), Some(DestinationTag(7)));

@@ -235,7 +235,9 @@ pub struct Maintenance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 300))]
     pub message: Option<String>,
-    /// When pods may be replaced for a new version. Default: at any time.
+    /// When pods that work may be replaced for a new version of Budstikke; until then the old one goes on, and RolloutPending says until
+    /// when. Nothing else waits for it: settings and credentials reach running pods, and closing the route and another number of pods
+    /// are the owner's own word. Default: at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout_window: Option<Hours>,
 }

@@ -6,6 +6,7 @@ use crate::crd::{
     schema::{also, set, text},
     values::{Amount, Country, Domain, Name, Number, Prefix},
 };
+pub use crate::domain::Service;
 
 text! {
     /// What a recipient sees as the sender: at most 11 letters and digits, or a number of at most 15 digits.
@@ -18,26 +19,6 @@ text! {
     /// The first word of an inbound SMS, in capitals.
     Keyword, 40,
     "self.matches('^[A-Z0-9ÆØÅ]{1,20}$')" => "write a keyword of 1 to 20 capital letters and digits, as in STEM"
-}
-
-/// A service that a tenant may use (A9, M1 to M5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Service {
-    /// REST API (M4).
-    Api,
-    /// Web portal (M4).
-    Portal,
-    /// A mail becomes an SMS (M2).
-    EmailToSms,
-    /// Lists of recipients by mail, CSV or portal (M2).
-    Bulk,
-    /// An inbound SMS becomes a mail (M3).
-    SmsToEmail,
-    /// Content billing by SMS (M5).
-    Premium,
-    /// Donations by SMS (M5).
-    Donations,
 }
 
 /// One route a tenant sends by. The list's order is the order of fail-over (M1, K3).
@@ -185,6 +166,25 @@ pub struct PremiumService {
     /// True for a donation. Default false (M5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub donation: Option<bool>,
+}
+
+impl PremiumService {
+    /// What the tenant must have for it.
+    #[must_use]
+    pub fn needs(&self) -> Service {
+        if self.donation == Some(true) { Service::Donations } else { Service::Premium }
+    }
+}
+
+impl Delivery {
+    /// What the tenant must have for it.
+    #[must_use]
+    pub fn needs(self) -> Service {
+        match self {
+            Self::Email => Service::SmsToEmail,
+            Self::Webhook => Service::Api,
+        }
+    }
 }
 
 /// Ceilings that protect the tenant and the routes. Absent: the installation's.

@@ -14,7 +14,7 @@ use super::super::network::{self, CALLBACK_PORT, SMPP_PORT};
 use super::super::pods::{self, Pods};
 use crate::config::connector::{Addressing, Bind, Https, IdFormat, Settings};
 use crate::crd::smsroute::{self, BindMode, HttpsUpstream, Npi, ReceiptIdFormat, SmppUpstream, TlsMode, Ton, Upstream};
-use crate::crd::values::HttpsUrl;
+use crate::crd::values::{Hours, HttpsUrl};
 use crate::crd::{SmsRoute, SmsRouteSpec};
 use crate::domain::RouteId;
 
@@ -25,6 +25,11 @@ const RESOURCES: (&str, &str, &str) = ("20m", "32Mi", "128Mi");
 pub(super) fn closed(spec: &SmsRouteSpec) -> Option<String> {
     let maintenance = spec.maintenance.as_ref().filter(|maintenance| maintenance.closed == Some(true))?;
     Some(maintenance.message.clone().unwrap_or_else(|| "closed for maintenance".to_owned()))
+}
+
+/// When its pods may be replaced for a new version, where that is not always.
+pub(super) fn rollout_window(spec: &SmsRouteSpec) -> Option<&Hours> {
+    spec.maintenance.as_ref()?.rollout_window.as_ref()
 }
 
 /// Pods that are wanted now.
@@ -50,6 +55,7 @@ pub(super) fn settings(route: &SmsRoute, id: RouteId) -> Option<Settings> {
         bind: Bind::Transceiver,
         binds: spec.binds(),
         rate_millis: u64::from(spec.rate_per_second) * 1000,
+        tenant_rate_millis: tenant_rate_millis(spec),
         window: spec.window_per_bind(),
         connect_millis: seconds(timeouts.connect_seconds()),
         bind_millis: seconds(timeouts.bind_seconds()),
@@ -68,6 +74,12 @@ pub(super) fn settings(route: &SmsRoute, id: RouteId) -> Option<Settings> {
         Upstream::Smpp(smpp) => Some(over_smpp(smpp, common)),
         Upstream::Https(https) => over_https(https, &route.name_any(), common),
     }
+}
+
+/// A percent of a rate in whole PDUs is ten thousandths of one; all of it is no bound.
+fn tenant_rate_millis(spec: &SmsRouteSpec) -> Option<u64> {
+    let percent = spec.sharing.as_ref()?.max_share_percent.filter(|percent| *percent < 100)?;
+    Some(u64::from(spec.rate_per_second) * u64::from(percent) * 10)
 }
 
 fn over_smpp(smpp: &SmppUpstream, common: Settings) -> Settings {
@@ -345,6 +357,19 @@ mod tests {
                 assert!(share.rate_millis * u64::from(pods.get()) <= other.rate_millis);
             }
         }
+    }
+
+    #[test]
+    fn the_part_of_one_tenant_is_of_the_routes_rate_however_many_pods_there_are() {
+        let most = |sharing: serde_json::Value, pods: u16| {
+            let spec = json!({"binds": 2, "ratePerSecond": 15, "sharing": sharing, "connector": {"replicas": pods}});
+            let settings = settings(&route(spec), RouteId(1)).expect("SMPP");
+            settings.share(NonZeroU16::new(pods).expect("some")).tenant_rate_millis
+        };
+        assert_eq!(most(json!({"maxSharePercent": 30}), 1), Some(4_500));
+        assert_eq!(most(json!({"maxSharePercent": 30}), 2), Some(4_500));
+        assert_eq!(most(json!({"maxSharePercent": 100}), 1), None);
+        assert_eq!(most(json!({"defaultWeight": 2}), 1), None);
     }
 
     #[test]

@@ -14,10 +14,11 @@ use super::super::network::{self, SMPP_PORT};
 use super::super::pods::{self, Pods};
 use super::super::{billing_plan, labels, retention_policy, route};
 use super::dereference::{Dereferenced, FoundRoute, Route, Under};
+use super::services;
 use super::validate::Judgement;
 use crate::config::sender::{Alphabet, Concatenation, Cost, CrashPolicy, Leg, Receipts, Settings};
 use crate::crd::smsroute::{self, AlphabetEncoding, ReceiptRequest, Upstream};
-use crate::crd::tenant::{self, Keyword, RouteOrder, Sender, Service};
+use crate::crd::tenant::{self, Keyword, PremiumService, RouteOrder, Sender, Service};
 use crate::crd::values::{Country, Hours, Weekday};
 use crate::crd::{RetentionPolicySpec, Tenant, TenantSpec};
 use crate::domain::{MilliOre, TenantId, opt_out};
@@ -65,7 +66,7 @@ pub(super) fn orders(tenant: &Tenant, found: &Dereferenced, judgement: &Judgemen
     let policy = found.policy.spec()?;
     let plan = found.plan.spec();
     Some(Enforced {
-        enforcement: enforcement(tenant, policy, judgement),
+        enforcement: enforcement(tenant, policy, &services::had(spec, found), judgement),
         plan: named(&spec.plan_ref.name, &found.plan),
         policy: named(&spec.retention_ref.name, &found.policy),
         // Valid plans have prices; the last valid form was valid once.
@@ -98,7 +99,7 @@ pub(super) fn kept_mail(tenant: &Tenant, policy: &RetentionPolicySpec, wal: &Wal
 /// out of logging, which would not be worth much while its mail is kept (D3, D4).
 pub(super) fn keeps_mail<'a>(spec: &TenantSpec, found: &'a Dereferenced) -> Option<&'a RetentionPolicySpec> {
     let by_mail = |service: &Service| matches!(service, Service::EmailToSms | Service::Bulk | Service::SmsToEmail);
-    found.policy.spec().filter(|policy| is_logged(spec, policy) && spec.services.iter().any(by_mail))
+    found.policy.spec().filter(|policy| is_logged(spec, policy) && services::had(spec, found).iter().any(by_mail))
 }
 
 fn is_logged(spec: &TenantSpec, policy: &RetentionPolicySpec) -> bool {
@@ -111,7 +112,12 @@ fn named<Spec: Serialize>(name: &str, under: &Under<Spec>) -> Option<Terms> {
     Some(Terms { name: name.to_owned(), spec: serde_json::to_value(spec).ok()? })
 }
 
-fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgement) -> Enforcement {
+fn enforcement(
+    tenant: &Tenant,
+    policy: &RetentionPolicySpec,
+    services: &[Service],
+    judgement: &Judgement,
+) -> Enforcement {
     let spec = &tenant.spec;
     let limits = spec.limits.clone().unwrap_or_default();
     let logged = is_logged(spec, policy);
@@ -124,7 +130,9 @@ fn enforcement(tenant: &Tenant, policy: &RetentionPolicySpec, judgement: &Judgem
         may_send: open,
         code: code.map(str::to_owned),
         reason,
+        services: services.iter().map(|service| service.as_str().to_owned()).collect(),
         sender_ids: spec.sender_ids.iter().map(|sender| sender.id.to_string()).collect(),
+        sender_lacks: spec.sender_ids.iter().map(|sender| lacks(spec, services, &sender.id)).collect(),
         sender_countries: spec.sender_ids.iter().map(|sender| countries(&sender.countries)).collect(),
         allowed_prefixes: limits.allowed_prefixes.iter().map(|prefix| prefix.to_string()).collect(),
         default_region: default_region(spec, judgement),
@@ -157,6 +165,13 @@ fn opt_out_words(spec: &TenantSpec) -> (Vec<String>, Vec<String>) {
         words.iter().map(|word| word.to_string()).collect()
     };
     (or_usual(&written.stop_words, opt_out::STOP_WORDS), or_usual(&written.start_words, opt_out::START_WORDS))
+}
+
+/// The service that a sender id needs and the tenant lacks: of a premium number, where it has none that one of its keywords is part of.
+fn lacks(spec: &TenantSpec, services: &[Service], id: &str) -> String {
+    let needed = || spec.premium.iter().filter(|premium| *premium.number == *id).map(PremiumService::needs);
+    let has = needed().any(|service| services.contains(&service));
+    needed().next().filter(|_| !has).map_or_else(String::new, |service| service.as_str().to_owned())
 }
 
 fn countries(countries: &[Country]) -> String {

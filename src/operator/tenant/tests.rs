@@ -55,7 +55,8 @@ fn plan() -> BillingPlanSpec {
             "cvr": "25313763", "email": "faktura@example.dk", "bankAccount": {"registration": "1234", "number": "1234567"},
         },
         "brands": [{"name": "sms", "displayName": "SMS", "domain": "sms.example.dk",
-                    "senderAddress": "sms@example.dk", "services": ["api"]}],
+                    "senderAddress": "sms@example.dk",
+                    "services": ["api", "portal", "emailToSms", "bulk", "smsToEmail", "premium"]}],
         "terms": [{"version": "2026-1", "from": "2026-01-01", "page": "https://example.dk/terms"},
                   {"version": "2027-1", "from": "2027-01-01", "announcedOn": "2026-03-01", "page": "https://example.dk/new"}],
         "currency": "DKK",
@@ -192,6 +193,95 @@ fn mail_is_kept_of_those_who_use_it_and_have_not_opted_out() {
     assert!(!keeps(&json!({"services": ["api", "portal"]}), &json!({})));
     assert!(!keeps(&json!({"services": ["bulk"]}), &json!({"optOut": {"always": true}})));
     assert!(!keeps(&json!({"services": ["bulk"], "logging": {"optOutConfirmedOn": "2026-01-02"}}), &json!({})));
+}
+
+#[test]
+fn no_mail_is_kept_for_a_service_that_the_brand_does_not_offer() {
+    let found = offering(&["api", "portal"]);
+    assert!(build::keeps_mail(&spec(&json!({"services": ["api", "bulk"]})), &found).is_none());
+}
+
+// Services ----------------------------------------------------------------------------------------------------------------
+
+/// A plan whose only brand offers these.
+fn offering(services: &[&str]) -> Dereferenced {
+    let mut plan = serde_json::to_value(plan()).expect("JSON");
+    plan["brands"][0]["services"] = json!(services);
+    Dereferenced { plan: Under::Named(serde_json::from_value(plan).expect("a plan")), ..usual() }
+}
+
+/// What is enforced: the services, and what the sender ids lack.
+fn had(change: &Value, found: &Dereferenced) -> (Vec<String>, Vec<String>) {
+    let tenant = tenant(change);
+    let judgement = validate(&tenant.spec, found, TODAY);
+    let orders = build::orders(&tenant, found, &judgement, TODAY).expect("a policy is in force");
+    let enforcement = orders.borrow(None).enforcement.clone();
+    (enforcement.services, enforcement.sender_lacks)
+}
+
+#[test]
+fn a_tenant_has_the_services_that_its_brand_offers_and_the_others_are_named() {
+    let asked = json!({"services": ["api", "bulk", "portal"]});
+    let judgement = validate(&spec(&asked), &usual(), TODAY);
+    assert!(judgement.services.holds, "{:?}", judgement.services);
+    assert_eq!(had(&asked, &usual()).0, ["api", "bulk", "portal"]);
+
+    let found = offering(&["portal", "premium"]);
+    let judgement = validate(&spec(&asked), &found, TODAY);
+    assert_eq!((judgement.services.holds, judgement.services.reason), (false, reasons::INVALID));
+    assert_eq!(
+        judgement.services.message,
+        "brand sms of BillingPlan standard does not offer api, bulk: take it out of `services`, or add it to the brand's"
+    );
+    assert_eq!(judgement.closed, None, "what it has goes on");
+    assert_eq!(had(&asked, &found).0, ["portal"]);
+}
+
+#[test]
+fn a_tenant_is_under_one_of_its_plans_brands() {
+    let says = |brand: Value, found: &Dereferenced| {
+        let change = json!({"brand": brand});
+        let verdict = validate(&spec(&change), found, TODAY).services;
+        (verdict.holds, verdict.message, had(&change, found).0)
+    };
+    assert_eq!(says(json!("sms"), &usual()).2, ["api"]);
+    let (holds, message, services) = says(json!("qme"), &usual());
+    assert_eq!((holds, services.len()), (false, 0));
+    assert_eq!(message, "BillingPlan standard has no brand qme: write one of sms in `brand`");
+
+    let mut two = serde_json::to_value(plan()).expect("JSON");
+    two["brands"] = json!([two["brands"][0], two["brands"][0]]);
+    (two["brands"][1]["name"], two["brands"][1]["services"]) = (json!("qme"), json!(["portal"]));
+    let two = Dereferenced { plan: Under::Named(serde_json::from_value(two).expect("a plan")), ..usual() };
+    let (holds, message, services) = says(Value::Null, &two);
+    assert_eq!((holds, services.len()), (false, 0));
+    assert_eq!(message, "BillingPlan standard has several brands: write one of sms, qme in `brand`");
+    assert_eq!(says(json!("sms"), &two).2, ["api"]);
+    assert_eq!(says(json!("qme"), &two).2.len(), 0, "each offers its own");
+}
+
+#[test]
+fn premium_numbers_and_deliveries_need_their_services() {
+    let premium = |services: &[&str], donation: bool| {
+        json!({
+            "services": services, "senderIds": [{"id": "Bageren"}, {"id": "1204"}],
+            "premium": [{"number": "1204", "keyword": "GIV", "price": "50", "donation": donation}],
+        })
+    };
+    let has = premium(&["api", "premium"], false);
+    assert!(validate(&spec(&has), &usual(), TODAY).services.holds);
+    assert_eq!(had(&has, &usual()).1, ["", ""]);
+    assert_eq!(had(&has, &offering(&["api"])).1, ["", "premium"], "its brand does not offer it");
+
+    let other = premium(&["api", "premium"], true);
+    let verdict = validate(&spec(&other), &usual(), TODAY).services;
+    assert!(!verdict.holds && verdict.message.starts_with("1204 GIV in `premium` needs donations: "), "{verdict:?}");
+    assert_eq!(had(&other, &usual()).1, ["", "donations"]);
+
+    let inbound = json!({"inboundNumbers": [{"number": "1204", "deliver": ["email", "webhook"]}]});
+    let verdict = validate(&spec(&inbound), &usual(), TODAY).services;
+    assert!(verdict.message.starts_with("delivery of 1204 in `inboundNumbers` needs smsToEmail: "), "{verdict:?}");
+    assert!(!verdict.message.contains("needs api"), "{verdict:?}");
 }
 
 // Verification and terms -----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ use jiff::civil::Date;
 
 use super::super::conditions::Verdict;
 use super::dereference::{Dereferenced, Under};
+use super::services;
 use crate::crd::TenantSpec;
 use crate::crd::conditions::{reasons, types};
 use crate::crd::tenant::{Termination, TerminationReason};
@@ -16,6 +17,7 @@ pub(super) struct Judgement {
     pub(super) verified: Verdict,
     pub(super) terms: Verdict,
     pub(super) plan: Verdict,
+    pub(super) services: Verdict,
     pub(super) policy: Verdict,
     pub(super) routes: Verdict,
     pub(super) credentials: Verdict,
@@ -42,6 +44,7 @@ impl Judgement {
             &self.verified,
             &self.terms,
             &self.plan,
+            &self.services,
             &self.policy,
             &self.routes,
             &self.credentials,
@@ -57,6 +60,7 @@ pub(super) fn validate(spec: &TenantSpec, found: &Dereferenced, today: Date) -> 
         verified: verified(spec),
         terms: terms(spec, found, today),
         plan: under(types::PLAN_READY, &found.plan),
+        services: services::verdict(spec, found),
         policy: under(types::RETENTION_READY, &found.policy),
         routes: routes(found),
         credentials: Verdict::yes(types::CREDENTIALS_READY, reasons::SUCCEEDED, ""),

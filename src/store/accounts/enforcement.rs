@@ -23,8 +23,12 @@ pub struct Enforcement {
     pub code: Option<String>,
     /// Why not, in the owner's words.
     pub reason: Option<String>,
+    /// The services that it may use, as its spec writes them (A9).
+    pub services: Vec<String>,
     /// Sender ids, the default one first.
     pub sender_ids: Vec<String>,
+    /// Of each, the service that it needs and the account lacks; empty: none.
+    pub sender_lacks: Vec<String>,
     /// Of each, the countries in which it may be used, between commas; empty: every one.
     pub sender_countries: Vec<String>,
     /// What recipients' numbers begin with; none: anything.
@@ -242,9 +246,9 @@ async fn write_enforcement(
         "insert into enforcement as e (tenant_id, generation, may_accept, may_send, code, reason, sender_ids, default_region,
                 max_parts, recipients_per_call, messages_per_day, log_days, log_characters, validity_seconds, crash_policy,
                 receipts_by_webhook_from, sender_countries, allowed_prefixes, window_days, window_from, window_until,
-                messages_per_hour, duplicate_seconds, stop_words, start_words)
+                messages_per_hour, duplicate_seconds, stop_words, start_words, services, sender_lacks)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-                $25)
+                $25, $26, $27)
          on conflict (tenant_id) do update set generation = excluded.generation, may_accept = excluded.may_accept,
                 may_send = excluded.may_send, code = excluded.code, reason = excluded.reason,
                 sender_ids = excluded.sender_ids, default_region = excluded.default_region, max_parts = excluded.max_parts,
@@ -256,7 +260,7 @@ async fn write_enforcement(
                 window_days = excluded.window_days, window_from = excluded.window_from,
                 window_until = excluded.window_until, messages_per_hour = excluded.messages_per_hour,
                 duplicate_seconds = excluded.duplicate_seconds, stop_words = excluded.stop_words,
-                start_words = excluded.start_words
+                start_words = excluded.start_words, services = excluded.services, sender_lacks = excluded.sender_lacks
          where e is distinct from excluded",
         tenant,
         row.generation,
@@ -283,6 +287,8 @@ async fn write_enforcement(
         row.duplicate_seconds,
         &row.stop_words,
         &row.start_words,
+        &row.services,
+        &row.sender_lacks,
     )
     .execute(&mut **transaction)
     .await

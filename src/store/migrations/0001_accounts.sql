@@ -24,7 +24,9 @@ create table enforcement (
     may_send            boolean not null,
     code                text,                            -- why not, as a stable word: 'suspended', 'unverified', …
     reason              text,                            -- why not, in the owner's words
+    services            text[] not null default '{}',    -- what it may use, as its spec writes them: those that its brand offers (A9)
     sender_ids          text[] not null default '{}',    -- the first one that fits is the default
+    sender_lacks        text[] not null default '{}',    -- of each, the service that it needs and the account lacks; '' is none
     sender_countries    text[] not null default '{}',    -- of each, where it may be used: 'DK,SE'; '' is everywhere
     allowed_prefixes    text[] not null default '{}',    -- that recipients' numbers begin with; none: any
     default_region      text not null default 'DK',      -- ISO 3166-1 alpha-2, for numbers without a country code

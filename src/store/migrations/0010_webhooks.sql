@@ -67,7 +67,8 @@ begin
 end $$;
 
 -- Has endpoints told: one job for each that listens to such an event. In the order given. Of a message that a tenant's webhooks may
--- not be told of none is written (D4); what was received is none of those, and of it an id alone is told then.
+-- not be told of none is written (D4); what was received is none of those, and of it an id alone is told then. Webhooks are part of the
+-- service `api`: without it none is written at all (M4).
 create function webhook_tell(events text[], tenants bigint[], subjects uuid[], states smallint[], errors integer[], times timestamptz[])
 returns void language plpgsql set search_path = budstikke, pg_temp as $$
 declare
@@ -81,6 +82,7 @@ begin
         select tenant_id, receipt_may_be_told(tenant_id, today) as receipts
         from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as one
     ) as may using (tenant_id)
+    join enforcement e on e.tenant_id = f.tenant_id and 'api' = any (e.services)
     join webhook w on w.tenant_id = f.tenant_id and w.disabled is null and f.event = any (w.events)
     where may.receipts or f.event = 'message.received'
     order by f.n, w.webhook_id;

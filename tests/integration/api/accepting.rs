@@ -185,6 +185,40 @@ async fn a_key_may_do_what_its_scopes_say() {
 }
 
 #[tokio::test]
+async fn what_is_part_of_a_service_that_the_account_lacks_is_refused_by_its_name() {
+    let service = Service::start().await;
+    service.enforce("services = '{portal,bulk}'").await;
+    let body = json!({"to": "20123456", "text": "Hej"});
+    for answer in [
+        service.api.post(&service.key, &body).await,
+        service.get("/v1/messages").await,
+        service.get("/v1/inbound").await,
+        service.get("/v1/webhooks").await,
+    ] {
+        assert_eq!(answer.problem(403), "missing-service");
+        assert_eq!(answer.body["code"], "api");
+        let detail = answer.body["detail"].as_str().expect("a detail");
+        assert_eq!(
+            detail,
+            "this call needs the service `api`, which the account does not have: ask the provider for it"
+        );
+    }
+    assert_eq!(service.count("queue").await, 0);
+    assert_eq!(service.get("/v1/disclosures").await.status, StatusCode::OK, "what is registered is the tenant's (D7)");
+    assert_eq!(service.get("/v1/opt-outs").await.status, StatusCode::OK, "and whom not to write to depends on nothing");
+
+    service.enforce("services = '{api}', sender_ids = '{1204,Nordlys}', sender_lacks = '{premium,\"\"}'").await;
+    let key = mint(&service.databases, service.tenant, &Scope::ALL).await;
+    let answer = service.api.post(&key, &json!({"to": "20123456", "text": "Hej", "from": "1204"})).await;
+    assert_eq!((answer.problem(403).as_str(), &answer.body["code"]), ("missing-service", &json!("premium")));
+    let answer = service.api.post(&key, &body).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    let id = answer.body["messages"][0]["id"].as_str().expect("an id");
+    let sent = service.api.get(&key, &format!("/v1/messages/{id}")).await;
+    assert_eq!(sent.body["from"], "Nordlys", "the first that it may use");
+}
+
+#[tokio::test]
 async fn schedule_validity_and_sender_are_stored_as_asked() {
     let service = Service::start().await;
     let at = jiff::Timestamp::now().saturating_add(jiff::SignedDuration::from_hours(5)).expect("a timestamp");

@@ -77,6 +77,45 @@ async fn tenants_share_by_weight_and_the_rate_is_never_exceeded() {
 }
 
 #[tokio::test]
+async fn one_tenant_gets_its_part_of_the_rate_at_most_and_the_others_get_the_rest() {
+    let databases = Databases::start().await;
+    let tenants = tenants(&databases, 3).await;
+    let shares = [(tenants[0], 18), (tenants[1], 1), (tenants[2], 1)];
+    let smsc = smsc().await;
+    let settings =
+        budstikke::config::connector::Settings { tenant_rate_millis: Some(20_000), ..settings(smsc.address().port()) };
+    let stage = Stage::start(databases, &shares, settings).await;
+    let (heavy, one, other) =
+        (stage.sender(tenants[0]).await, stage.sender(tenants[1]).await, stage.sender(tenants[2]).await);
+    stage.bound(1).await;
+
+    // Alone: 20 of 50 a second. What comes in a second here is spread by what else the machine does; over the whole time it holds.
+    heavy.send_plain(10_000);
+    let alone = submitted(&smsc, 80).await;
+    let most = 20 * (alone[alone.len() - 1].at_ms - alone[0].at_ms) / 1000 + 21;
+    assert!(i64::try_from(alone.len()).expect("a count") <= most, "{} in {most}", alone.len());
+
+    // By weight it would have nine tenths. It has its two fifths, and so the others have all of the rest.
+    one.send_plain(10_000);
+    other.send_plain(10_000);
+    let before = smsc.submits(0).len();
+    let then = submitted(&smsc, before + 250).await;
+    let steady = &then[before + 50..before + 250];
+    let (of_heavy, of_one, of_other) =
+        (count(steady, heavy.tenant), count(steady, one.tenant), count(steady, other.tenant));
+    assert!((74..=86).contains(&of_heavy), "{of_heavy} of 200");
+    assert!(of_one.abs_diff(of_other) <= 4, "{of_one} and {of_other}");
+
+    // The owner's word reaches a running connector.
+    stage.configure(|config| config.settings.tenant_rate_millis = None);
+    let before = smsc.submits(0).len();
+    let then = submitted(&smsc, before + 250).await;
+    let of_heavy = count(&then[before + 50..before + 250], heavy.tenant);
+    assert!(of_heavy >= 170, "weight 18 of 20 has {of_heavy} of 200");
+    stage.running.stop().await;
+}
+
+#[tokio::test]
 async fn forty_senders_wait_for_a_slow_route_and_all_are_served() {
     let databases = Databases::start().await;
     let tenants = tenants(&databases, 40).await;

@@ -75,6 +75,7 @@ pub(super) fn settings(port: u16) -> Settings {
         bind: Bind::Transceiver,
         binds: 1,
         rate_millis: 50_000,
+        tenant_rate_millis: None,
         window: 10,
         connect_millis: 2_000,
         bind_millis: 2_000,

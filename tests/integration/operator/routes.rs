@@ -1,9 +1,10 @@
 //! What a route's status says of its upstream, and what keeps when its pods or its Secret change.
 use budstikke::crd::smsroute::ReceiptIdFormat;
 use budstikke::crd::{BillingPlan, RetentionPolicy, SmsRoute, Tenant};
-use budstikke::domain::{Circuit, Clock as _, SystemClock};
+use budstikke::domain::{Circuit, Clock as _, SystemClock, copenhagen_day};
 use budstikke::store::upstream_reports::{self, Failure, LastError, ReceiptIds, Report, Trouble};
 use budstikke::store::{self, Dsn};
+use jiff::ToSpan as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::ResourceExt as _;
@@ -108,6 +109,43 @@ async fn a_circuit_that_opens_is_told_with_the_last_error_and_closes_in_the_stat
     tell(Circuit::Closed, Some(last)).await;
     scene.route_says("main", "UpstreamReady", "True", "Succeeded").await;
     assert_eq!(told().await, Some(json!({"state": "closed", "since": second, "lastError": error})), "it stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_waits_for_its_window_and_nothing_else_does() {
+    let scene = Scene::set().await;
+    let day = copenhagen_day(SystemClock.now()).saturating_add(3.days());
+    let weekday = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+        [usize::try_from(day.weekday().to_monday_zero_offset()).expect("a day of the week")];
+    scene.furnish().await;
+    let window = json!({"days": [weekday], "from": "03:00", "until": "05:00"});
+    scene.change::<SmsRoute>("main", json!({"spec": {"maintenance": {"rolloutWindow": window}}})).await;
+    let operator = scene.operator_of_version("one", "budstikke:1");
+    scene.pods_come("connector-main").await;
+    scene.route_says("main", "ConnectorReady", "True", "Succeeded").await;
+    scene.route_says("main", "RolloutPending", "False", "None").await;
+    operator.stop().await;
+
+    let _operator = scene.operator_of_version("two", "budstikke:2");
+    let message = scene.route_says("main", "RolloutPending", "True", "OutsideWindow").await;
+    assert!(message.starts_with(&format!("a new version waits until {day} 03:00 in Copenhagen")), "{message}");
+    let image = async || -> Option<String> {
+        let deployment: Deployment = scene.find("connector-main").await?;
+        deployment.spec?.template.spec?.containers.into_iter().next()?.image
+    };
+    scene.change::<SmsRoute>("main", json!({"spec": {"ratePerSecond": 30}})).await;
+    scene
+        .until("another rate", || async {
+            let secret: Secret = scene.find("connector-main").await?;
+            let config = String::from_utf8(secret.data?["config.json"].0.clone()).ok()?;
+            config.contains("\"rateMillis\":30000").then_some(())
+        })
+        .await;
+    assert_eq!(image().await.as_deref(), Some("budstikke:1"));
+    scene.route_says("main", "Ready", "True", "Succeeded").await;
+
+    scene.change::<SmsRoute>("main", json!({"spec": {"maintenance": {"rolloutWindow": null}}})).await;
+    scene.until("the new version", || async { (image().await? == "budstikke:2").then_some(()) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

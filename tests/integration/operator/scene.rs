@@ -96,6 +96,12 @@ impl Scene {
         Self::run(Args { health_address, ..args }, self.client.clone())
     }
 
+    /// Starts an operator of a version of its own.
+    pub(super) fn operator_of_version(&self, pod: &str, image: &str) -> Running {
+        let args = self.args(pod, vec![self.namespace.clone()]);
+        Self::run(Args { image: image.to_owned(), ..args }, self.client.clone())
+    }
+
     /// Starts an operator that serves these namespaces with this client.
     pub(super) fn operator_of(&self, pod: &str, client: Client, namespaces: Vec<String>) -> Running {
         Self::run(self.args(pod, namespaces), client)
@@ -321,7 +327,7 @@ pub(super) fn plan(name: &str) -> Value {
                 "bankAccount": {"registration": "1234", "number": "1234567"},
             },
             "brands": [{"name": "sms", "displayName": "SMS", "domain": "sms.example.dk",
-                        "senderAddress": "sms@example.dk", "services": ["api"]}],
+                        "senderAddress": "sms@example.dk", "services": ["api", "bulk"]}],
             "terms": [{"version": "2026-1", "from": "2026-01-01", "page": "https://example.dk/terms"}],
             "currency": "DKK",
             "prices": [{"from": "2026-01-01", "monthlyFee": "99", "sms": [{"prefix": "45", "price": "0.295"}]}],

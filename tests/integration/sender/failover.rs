@@ -76,6 +76,7 @@ fn settings(route_id: RouteId, port: u16) -> Settings {
         bind: Bind::Transceiver,
         binds: 1,
         rate_millis: 200_000,
+        tenant_rate_millis: None,
         window: 10,
         connect_millis: 2_000,
         bind_millis: 2_000,

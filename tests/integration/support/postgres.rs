@@ -137,9 +137,9 @@ impl Databases {
         .await
         .expect("insert a tenant");
         sqlx::query(
-            "insert into enforcement (tenant_id, generation, may_accept, may_send, sender_ids, max_parts, \
+            "insert into enforcement (tenant_id, generation, may_accept, may_send, services, sender_ids, max_parts, \
                 recipients_per_call, log_days, log_characters, validity_seconds, crash_policy) \
-             values ($1, 1, true, true, '{Budstikke}', 10, 1000, 90, 160, 172800, 'resend')",
+             values ($1, 1, true, true, '{api}', '{Budstikke}', 10, 1000, 90, 160, 172800, 'resend')",
         )
         .bind(tenant)
         .execute(&operator)

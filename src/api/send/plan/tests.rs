@@ -1,9 +1,10 @@
 //! What calls come to, and why some come to nothing.
 use super::*;
-use crate::domain::Encoding;
+use crate::domain::{Encoding, Service};
 
 fn account() -> Account {
     Account {
+        services: vec![Service::Api],
         duplicate_seconds: None,
         sender_ids: ["Sølyst", "4520000000"].map(|id| own(id, &[])).to_vec(),
         allowed_prefixes: Vec::new(),
@@ -20,7 +21,7 @@ fn account() -> Account {
 
 fn own(id: &str, countries: &[&str]) -> OwnSender {
     let countries = countries.iter().filter_map(|code| Region::from_code(code)).collect();
-    OwnSender { id: SenderId::parse(id).expect("a sender id"), countries }
+    OwnSender { id: SenderId::parse(id).expect("a sender id"), countries, lacks: None }
 }
 
 fn now() -> Timestamp {
@@ -219,4 +220,21 @@ fn the_first_sender_that_fits_the_country_is_the_default() {
     assert_eq!(senders, ["Nord", "Syd"]);
     let refused = planned(r#"{"to": "+46701234567", "text": "Hej", "from": "Nord"}"#).expect_err("not in Sweden");
     assert!(matches!(refused, Problem::AllRefused(all) if all[0].code == "sender_id_not_in_country"));
+}
+
+#[test]
+fn a_sender_id_of_a_service_that_the_account_lacks_is_refused_by_its_name_and_is_no_default() {
+    let lacking = |senders: Vec<OwnSender>, json: &str| {
+        plan(&serde_json::from_str(json).expect("a request"), &Account { sender_ids: senders, ..account() }, now())
+    };
+    let premium = || OwnSender { lacks: Some(Service::Premium), ..own("1204", &[]) };
+    let (asked, open) =
+        (r#"{"to": "20123456", "text": "Hej", "from": "1204"}"#, r#"{"to": "20123456", "text": "Hej"}"#);
+    for (senders, json) in [(vec![own("Aurora", &[]), premium()], asked), (vec![premium()], open)] {
+        let refusal = lacking(senders, json).expect_err(json);
+        assert!(matches!(&refusal, Problem::MissingService { service: Service::Premium, .. }), "{refusal:?}");
+        assert!(refusal.to_string().starts_with("the sender id 1204 needs the service `premium`"), "{refusal}");
+    }
+    let planned = lacking(vec![premium(), own("Aurora", &[])], open).expect("another is there");
+    assert_eq!(planned.accepted[0].body.from.as_str(), "Aurora");
 }

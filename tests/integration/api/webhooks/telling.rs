@@ -255,3 +255,17 @@ async fn a_trial_is_told_and_a_removed_endpoint_is_not() {
     assert_eq!(scene.deliver().await, 0);
     assert_eq!(scene.count("select count(*) from webhook_job").await, 0);
 }
+
+#[tokio::test]
+async fn without_the_service_that_they_are_part_of_webhooks_are_told_nothing() {
+    let scene = Scene::set().await;
+    scene.webhook(&["message.sent", "message.received"]).await;
+    let ids = [scene.service.sent("20123456", "Hej").await, scene.service.sent("20123457", "Hej").await];
+    scene.service.enforce("services = '{portal}'").await;
+    scene.settle(&[&ids[0]], SENT, false).await;
+    scene.received("+4520123456", "Hej igen").await;
+    assert_eq!(scene.service.count("webhook_job").await, 0);
+    scene.service.enforce("services = '{api}'").await;
+    scene.settle(&[&ids[1]], SENT, false).await;
+    assert_eq!(scene.service.count("webhook_job").await, 1);
+}
