@@ -89,9 +89,8 @@ impl Dispatch {
             parts.sent(part, bind);
         }
         self.metrics.submitted(job.since.elapsed());
-        // Before it is written: its receipt may come at once.
         let departed = self.memory.depart();
-        let pending = place.send(written, seat);
+        let pending = place.send(written, seat, &departed);
         pacer.writing(&pending.written_at(), weight);
         self.exchange.writing(seat.tenant, &pending.written_at(), weight);
         // Bounded by the windows; its reader does nothing that takes long.

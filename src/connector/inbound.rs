@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::delivery::Delivery;
 use super::tag::TagKey;
-use crate::domain::inbound::{Content, Inbound, Segment, split_header};
+use crate::domain::inbound::{Content, Header, Inbound, Segment, split_header};
 use crate::domain::opt_out::{Wish, Words};
 use crate::domain::{MessageId, Personal, TenantId, content, copenhagen_day};
 use crate::keyring::seal::{Field, PublicKey, Refused};
@@ -132,8 +132,8 @@ impl Inbox {
         id: MessageId,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let (segment, octets) = segment_of(delivery);
-        let read = Content::read(octets, delivery.coding);
+        let (Header { segment, languages }, octets) = header_of(delivery);
+        let read = Content::read(octets, delivery.coding, languages);
         let part = segment.map(|Segment { reference, number, count }| Part {
             thread: key.thread(delivery.from, delivery.to, reference, count),
             number,
@@ -158,6 +158,7 @@ impl Inbox {
             },
             segment,
             coding: segment.map(|_| delivery.coding),
+            languages: segment.map(|_| languages).unwrap_or_default(),
         };
         let bytes = content::to_bytes(&inbound).map_err(Error::Write)?;
         let sealed = public.seal(id, Field::Inbound, bytes.reveal()).map_err(Error::Seal)?;
@@ -234,10 +235,11 @@ fn same_number(one: &str, other: &str) -> bool {
     plain(one) == plain(other)
 }
 
-/// Which part it is, by its header or its parameters, and what was written in it.
-pub(super) fn segment_of<'a>(delivery: &Delivery<'a>) -> (Option<Segment>, &'a [u8]) {
-    let (segment, octets) = if delivery.has_header { split_header(delivery.content) } else { (None, delivery.content) };
-    (segment.or_else(|| sar(delivery.tlvs)), octets)
+/// What its header, or its parameters, tell of it, and what was written in it.
+pub(super) fn header_of<'a>(delivery: &Delivery<'a>) -> (Header, &'a [u8]) {
+    let (header, octets) =
+        if delivery.has_header { split_header(delivery.content) } else { (Header::default(), delivery.content) };
+    (Header { segment: header.segment.or_else(|| sar(delivery.tlvs)), ..header }, octets)
 }
 
 /// Concatenation by parameters.

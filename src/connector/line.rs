@@ -8,6 +8,7 @@ use rusmpp::values::{Npi, Ton};
 
 use super::exchange::SeatId;
 use super::https;
+use super::owners::Departed;
 use crate::config::connector::Addressing;
 use crate::smpp::session::{CloseReason, Pending, Session, Slot};
 use crate::smpp::vendor;
@@ -108,8 +109,9 @@ impl Place {
         })
     }
 
-    /// Sends what was written for a place like this one, for the sender with this seat.
-    pub(super) fn send(self, written: Written, seat: SeatId) -> Pending {
+    /// Sends what was written for a place like this one, for the sender with this seat. It is counted as under way already: its receipt
+    /// may come at once.
+    pub(super) fn send(self, written: Written, seat: SeatId, _counted: &Departed) -> Pending {
         match (self, written) {
             (Self::Smpp(slot), Written::Smpp(submit)) => slot.send(*submit),
             (Self::Https(place), Written::Https(message)) => place.send(*message, seat),

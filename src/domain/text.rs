@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::Personal;
 
 pub(crate) mod gsm;
+mod national;
 mod shape;
 #[cfg(test)]
 mod tests;
 
 use gsm::Septets;
+pub use national::Languages;
 pub use shape::{transliterate, truncate};
 
 /// How the characters of a message are written.
@@ -159,6 +161,12 @@ pub fn decode(payload: &[u8], encoding: Encoding) -> Personal<String> {
             char::decode_utf16(units).map(|sign| sign.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
         }
     })
+}
+
+/// As [`decode`] of the default alphabet, in the languages that a header names.
+#[must_use]
+pub fn decode_national(payload: &[u8], languages: Languages) -> Personal<String> {
+    Personal::new(national::text(payload, languages))
 }
 
 /// The text cut where its parts end.

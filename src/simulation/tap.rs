@@ -69,7 +69,7 @@ struct Receipt {
 
 /// Which part a submit carries, by its header.
 pub(crate) fn part_of(esm_class: u8, text: &[u8]) -> (u8, u8) {
-    let segment = if esm_class & 0x40 == 0 { None } else { split_header(text).0 };
+    let segment = if esm_class & 0x40 == 0 { None } else { split_header(text).0.segment };
     segment.map_or((1, 1), |segment| (segment.number, segment.count))
 }
 

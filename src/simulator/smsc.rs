@@ -1,34 +1,31 @@
-//! The SMSC itself: binds, submits, receipts.
-use std::collections::{HashMap, VecDeque};
+//! The SMSC itself: who may bind, and what all connections share.
+mod desk;
+mod reply;
+
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusmpp::encode::owned::Encode;
-use rusmpp::pdus::{DeliverSm, SubmitSm};
-use rusmpp::tlvs::{MessageDeliveryRequestTlvValue, TlvValue};
-use rusmpp::types::{COctetString, OctetString};
-use rusmpp::values::{DataCoding, EsmClass, MessageState};
-use rusmpp::{CommandStatus, Pdu};
+use rusmpp::CommandStatus;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::behaviour::{Behaviour, Change, Receipts};
+use self::desk::Desk;
+use super::behaviour::{Behaviour, Change};
 use super::control::{self, Inbound};
-use super::garbage::Garbage;
 use super::outbox::{Fate, Outbox, Parcel};
-use super::record::{Record, Stats, Submit, now_ms};
+use super::record::{Record, Stats, Submit};
 use super::{Error, StopOnDrop};
 use crate::domain::Secret;
 use crate::smpp::server::{self, BindRequest, Limits, Peer, Service};
-use crate::smpp::session::{self, Event, Incoming, Responder, Session};
+use crate::smpp::session::{self, Incoming, Session};
 
 /// Systems that may bind; the last resort against filling the memory when anybody is let in.
 const SYSTEMS: usize = 1_000;
@@ -247,13 +244,6 @@ impl Drop for Bound {
     }
 }
 
-/// What to answer to a submit.
-#[derive(Debug, Clone)]
-enum Verdict {
-    Accepted(String),
-    Refused(CommandStatus),
-}
-
 impl Service for Arc<Centre> {
     type Identity = Bound;
 
@@ -278,14 +268,7 @@ impl Service for Arc<Centre> {
         let Some(outbox) = self.outbox(&bound.system_id) else { return };
         self.places().insert(bound.number, Some(session.clone()));
         outbox.add_session(bound.number, &session);
-        let mut desk = Desk {
-            centre: self,
-            system_id: &bound.system_id,
-            outbox: &outbox,
-            session: &session,
-            answers: VecDeque::new(),
-            stalled: Vec::new(),
-        };
+        let mut desk = Desk::new(self, &bound.system_id, &outbox, &session);
         let _ = self.stop.run_until_cancelled(desk.work(incoming)).await;
         outbox.remove_session(bound.number);
         session.close();
@@ -413,209 +396,10 @@ impl Centre {
         }
         count
     }
-
-    fn judge(&self, submit: &SubmitSm, system_id: &str, behaviour: &Behaviour) -> (Verdict, Garbage, u64) {
-        let mut record = self.record();
-        let number = record.stats.submitted;
-        let busy = record.came(system_id);
-        // Evenly spread instead of by chance, so that tests can count.
-        let strikes = |percent: u8| (number + 1) * u64::from(percent) / 100 > number * u64::from(percent) / 100;
-        #[expect(clippy::cast_precision_loss, reason = "at most as many as arrive in a second")]
-        let too_many = behaviour.rate > 0.0 && busy as f64 > behaviour.rate + (behaviour.rate / 20.0).max(1.0);
-        let message = self.messages.fetch_add(1, Ordering::Relaxed);
-        let verdict = if too_many || strikes(behaviour.throttle_percent) {
-            record.stats.throttled += 1;
-            Verdict::Refused(CommandStatus::EsmeRthrottled)
-        } else if strikes(behaviour.error_percent) {
-            record.stats.refused += 1;
-            Verdict::Refused(behaviour.error_status.into())
-        } else {
-            if behaviour.stall {
-                record.stats.stalled += 1;
-            } else {
-                record.stats.accepted += 1;
-                record.system(system_id).accepted += 1;
-            }
-            Verdict::Accepted(behaviour.id_format.answer(message))
-        };
-        let garbage = if strikes(behaviour.garbage_percent) {
-            record.stats.garbled += 1;
-            Garbage::by_turns(record.stats.garbled)
-        } else {
-            Garbage::None
-        };
-        let (status, message_id) = match &verdict {
-            _ if behaviour.stall || garbage == Garbage::Instead => (None, None),
-            Verdict::Accepted(id) => (Some(0), Some(id.clone())),
-            Verdict::Refused(status) => (Some((*status).into()), None),
-        };
-        record.keep(Submit {
-            number,
-            at_ms: now_ms(),
-            system_id: system_id.to_owned(),
-            source: c_string(submit.source_addr.as_ref()),
-            destination: c_string(submit.destination_addr.as_ref()),
-            esm_class: submit.esm_class.into(),
-            data_coding: submit.data_coding.into(),
-            registered_delivery: submit.registered_delivery.into(),
-            short_message: text(submit).iter().map(|octet| format!("{octet:02x}")).collect(),
-            tlvs: submit.tlvs().iter().map(|tlv| tlv.tag().into()).collect(),
-            taken: matches!(verdict, Verdict::Accepted(_)),
-            status,
-            message_id,
-        });
-        (verdict, garbage, message)
-    }
 }
 
 /// How many binds stand. One that has said unbind does so no longer, though its session is not over yet: whoever was told
 /// that it is gone may bind in its place.
 fn taken(places: &HashMap<u64, Option<Session>>) -> usize {
     places.values().filter(|session| session.as_ref().is_none_or(Session::is_open)).count()
-}
-
-/// What one session is busy with.
-struct Desk<'a> {
-    centre: &'a Centre,
-    system_id: &'a str,
-    outbox: &'a Outbox,
-    session: &'a Session,
-    /// Answers that wait out the latency; they leave in the order in which they came.
-    answers: VecDeque<(Instant, Responder, Verdict)>,
-    /// Submits taken while stalling; answered when that ends.
-    stalled: Vec<(Responder, Verdict)>,
-}
-
-impl Drop for Desk<'_> {
-    fn drop(&mut self) {
-        self.centre.record().stats.unanswered -= self.answers.len() + self.stalled.len();
-    }
-}
-
-impl Desk<'_> {
-    async fn work(&mut self, mut incoming: Incoming) {
-        let mut behaviour = self.centre.behaviour.subscribe();
-        loop {
-            let due = self.answers.front().map(|(due, ..)| *due);
-            tokio::select! {
-                event = incoming.next() => match event {
-                    Some(Event::Request(request)) => match request.pdu {
-                        Pdu::SubmitSm(submit) => self.submit(&submit, request.responder, &behaviour.borrow()),
-                        _ => request.responder.refuse(CommandStatus::EsmeRinvcmdid),
-                    },
-                    Some(Event::Notice(_)) => {}
-                    None => return,
-                },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    if let Some((_, responder, verdict)) = self.answers.pop_front() {
-                        self.centre.record().stats.unanswered -= 1;
-                        answer(responder, verdict);
-                    }
-                }
-                Ok(()) = behaviour.changed() => {
-                    if !behaviour.borrow().stall {
-                        let now = Instant::now();
-                        self.answers.extend(self.stalled.drain(..).map(|(responder, verdict)| (now, responder, verdict)));
-                    }
-                }
-            }
-        }
-    }
-
-    fn submit(&mut self, submit: &SubmitSm, responder: Responder, behaviour: &Behaviour) {
-        let (verdict, garbage, message) = self.centre.judge(submit, self.system_id, behaviour);
-        let latency = Duration::from_millis(behaviour.latency_ms);
-        if matches!(verdict, Verdict::Accepted(_))
-            && let Some(receipt) = receipt(submit, message, behaviour)
-        {
-            let due = Instant::now() + latency + Duration::from_millis(behaviour.receipt_delay_ms);
-            let parcel = Parcel { due, number: message, receipt: true, tries: 0, pdu: Box::new(receipt) };
-            if !self.outbox.put(parcel) {
-                self.centre.settled(Fate::Lost);
-            }
-        }
-        garbage.send(self.session);
-        if garbage == Garbage::Instead {
-            return;
-        }
-        if latency.is_zero() && self.answers.is_empty() && !behaviour.stall {
-            return answer(responder, verdict);
-        }
-        self.centre.record().stats.unanswered += 1;
-        if behaviour.stall {
-            self.stalled.push((responder, verdict));
-        } else {
-            self.answers.push_back((Instant::now() + latency, responder, verdict));
-        }
-    }
-}
-
-fn answer(responder: Responder, verdict: Verdict) {
-    match verdict {
-        Verdict::Accepted(id) => responder.accept(&id),
-        Verdict::Refused(status) => responder.refuse(status),
-    }
-}
-
-/// The receipt of an accepted submit, if it asked for one and one is to be sent.
-fn receipt(submit: &SubmitSm, message: u64, behaviour: &Behaviour) -> Option<DeliverSm> {
-    let delivered = ("DELIVRD", MessageState::Delivered, 0);
-    let undelivered = ("UNDELIV", MessageState::Undeliverable, 27);
-    let (word, state, error) = match (behaviour.receipts, message % 20) {
-        (Receipts::None, _) => return None,
-        (Receipts::Failed, _) | (Receipts::Mix, 3 | 13) => undelivered,
-        (Receipts::Mix, 8) => ("EXPIRED", MessageState::Expired, 8),
-        (Receipts::Mix, 18) => ("REJECTD", MessageState::Rejected, 11),
-        (Receipts::Delivered | Receipts::Mix, _) => delivered,
-    };
-    match u8::from(submit.registered_delivery) & 3 {
-        1 => {}
-        2 if state != MessageState::Delivered => {}
-        3 if state == MessageState::Delivered => {}
-        _ => return None,
-    }
-    let date = jiff::Timestamp::from_millisecond(now_ms()).ok()?.strftime("%y%m%d%H%M");
-    let done = u8::from(state == MessageState::Delivered);
-    let text = format!(
-        "id:{} sub:001 dlvrd:00{done} submit date:{date} done date:{date} stat:{word} err:{error:03} text:",
-        behaviour.id_format.receipt(message)
-    );
-    let mut receipt = DeliverSm::builder()
-        .source_addr_ton(submit.dest_addr_ton)
-        .source_addr_npi(submit.dest_addr_npi)
-        .source_addr(submit.destination_addr.clone())
-        .dest_addr_ton(submit.source_addr_ton)
-        .dest_addr_npi(submit.source_addr_npi)
-        .destination_addr(submit.source_addr.clone())
-        // Contains a receipt.
-        .esm_class(EsmClass::from(0b100))
-        .data_coding(DataCoding::McSpecific)
-        .short_message(OctetString::from_vec(text.into_bytes()).ok()?)
-        .build();
-    if let Some(id) = behaviour.id_format.tlv(message) {
-        receipt.push_tlv(MessageDeliveryRequestTlvValue::ReceiptedMessageId(COctetString::from_str(&id).ok()?));
-        receipt.push_tlv(MessageDeliveryRequestTlvValue::MessageState(state));
-    }
-    Some(receipt)
-}
-
-/// short_message, or message_payload without one.
-fn text(submit: &SubmitSm) -> Vec<u8> {
-    let short = submit.short_message().as_ref();
-    if !short.is_empty() {
-        return short.to_vec();
-    }
-    let payload = submit.tlvs().iter().find_map(|tlv| match tlv.value() {
-        Some(TlvValue::MessagePayload(payload)) => Some(payload),
-        _ => None,
-    });
-    let mut octets = bytes::BytesMut::new();
-    if let Some(payload) = payload {
-        payload.encode(&mut octets);
-    }
-    octets.to_vec()
-}
-
-fn c_string(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets.strip_suffix(&[0]).unwrap_or(octets)).into_owned()
 }

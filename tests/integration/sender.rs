@@ -104,6 +104,42 @@ async fn a_receipt_may_come_before_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_whose_message_is_not_known_yet_is_asked_for_again() {
+    const LOCK: &str = "lock table message_log in access exclusive mode";
+    let waiting = "select count(*) from pg_locks where not granted and relation = 'message_log'::regclass
+        and $1::bigint is not null";
+    let world = World::new(1, 20).await;
+    let connector = &world.connectors[0];
+    connector.script(|_| Fate::LateAfterReceipt(Reported::Delivered));
+    let sender = world.start();
+    world.until("a session", async || (!connector.state().is_unbound()).then_some(())).await;
+    let mut first = world.owner.begin().await.expect("a transaction");
+    sqlx::query(LOCK).execute(&mut *first).await.expect("a lock");
+    world.queue(1, "Hej").await;
+    let waiters = async |what: &str, count| {
+        world.until(what, async || (world.number(waiting).await == count).then_some(())).await;
+    };
+    waiters("the receipt is asked for", 1).await;
+    // Behind that question, and before the next one.
+    let owner = world.owner.clone();
+    let second = tokio::spawn(async move {
+        let mut second = owner.begin().await.expect("a transaction");
+        sqlx::query(LOCK).execute(&mut *second).await.expect("a lock");
+        second
+    });
+    waiters("the second lock", 2).await;
+    first.rollback().await.expect("unlocked");
+    let second = second.await.expect("no panic");
+    waiters("it is asked for again", 1).await;
+    connector.answer_late();
+    waiters("the answer is to be stored", 2).await;
+    second.rollback().await.expect("unlocked");
+    world.all(MessageState::Delivered, 1).await;
+    assert_eq!(connector.state().refused_receipts, 0, "the connector had to keep it");
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_are_final_and_not_billed() {
     let world = World::new(1, 20).await;
     world.connectors[0].script(|_| Fate::Refused(CommandStatus::EsmeRinvdstadr));

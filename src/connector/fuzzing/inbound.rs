@@ -2,8 +2,8 @@
 use super::{decoded, key, now};
 use crate::connector::delivery::Delivery;
 use crate::connector::https;
-use crate::connector::inbound::segment_of;
-use crate::domain::inbound::{Content, Inbound, Received, Segment, split_header};
+use crate::connector::inbound::header_of;
+use crate::domain::inbound::{Content, Header, Inbound, Languages, Received, Segment, split_header};
 use crate::domain::{Encoding, Personal, content, text};
 use crate::smpp::CommandId;
 
@@ -32,22 +32,23 @@ fn callback(body: &[u8]) {
 
 /// A header takes no more than itself, and tells of a part that can be.
 fn header(octets: &[u8]) {
-    let (segment, rest) = split_header(octets);
+    let (Header { segment, languages }, rest) = split_header(octets);
     assert!(octets.ends_with(rest), "something else than the end of it is left");
     let header = octets.len() - rest.len();
     assert!(header == 0 || header == usize::from(octets[0]) + 1, "a header of another length than it says");
-    assert!(segment.is_none() || header > 0);
+    assert!(header > 0 || (segment.is_none() && languages.are_default()));
     if let Some(segment) = segment {
         assert_eq!(Segment::checked(segment.reference, segment.number, segment.count), Some(segment));
     }
     for coding in [0x00, 0x01, 0x03, 0x04, 0x08, 0x18, 0xF0, 0xF4] {
-        read(rest, coding);
+        read(rest, coding, languages);
+        read(rest, coding, Languages(octets.first().map_or(0, |octet| octet % 15), header.to_le_bytes()[0] % 15));
     }
 }
 
 /// No more characters than octets, and octets that are no text stay what they are.
-fn read(octets: &[u8], coding: u8) -> Content {
-    let content = Content::read(octets, coding);
+fn read(octets: &[u8], coding: u8, languages: Languages) -> Content {
+    let content = Content::read(octets, coding, languages);
     match &content {
         Content::Text(text) => assert!(text.reveal().chars().count() <= octets.len()),
         Content::Octets(kept) => assert_eq!(kept.reveal(), octets),
@@ -57,7 +58,7 @@ fn read(octets: &[u8], coding: u8) -> Content {
 
 /// As the inbox takes it, up to the seal: it is written and read as the same.
 fn taken(delivery: &Delivery<'_>) {
-    let (segment, octets) = segment_of(delivery);
+    let (Header { segment, languages }, octets) = header_of(delivery);
     if let Some(segment) = segment {
         assert!(segment.count > 1 && (1..=segment.count).contains(&segment.number));
     }
@@ -65,11 +66,12 @@ fn taken(delivery: &Delivery<'_>) {
         from: Personal::new(delivery.from.to_owned()),
         to: Personal::new(delivery.to.to_owned()),
         content: match segment {
-            None => read(octets, delivery.coding),
+            None => read(octets, delivery.coding, languages),
             Some(_) => Content::Octets(Personal::new(octets.to_vec())),
         },
         segment,
         coding: segment.map(|_| delivery.coding),
+        languages: segment.map(|_| languages).unwrap_or_default(),
     };
     let sealed = content::to_bytes(&inbound);
     assert_eq!(sealed.as_ref().map(|bytes| content::from_bytes::<Inbound>(bytes.reveal())), Ok(Ok(inbound.clone())));
@@ -97,12 +99,12 @@ fn there_and_back(style: u8, data: &[u8]) {
         };
         let octets = [&header[..], payload.reveal()].concat();
         assert!(octets.len() <= 160 && header.len() + payload.reveal().len() == octets.len());
-        let (segment, rest) = if count > 1 { split_header(&octets) } else { (None, &octets[..]) };
+        let (header, rest) = if count > 1 { split_header(&octets) } else { (Header::default(), &octets[..]) };
         let reference = if wide { 0x1234 } else { 0x34 };
-        assert_eq!((segment, rest), (Segment::checked(reference, number, count), &payload.reveal()[..]));
+        assert_eq!((header.segment, rest), (Segment::checked(reference, number, count), &payload.reveal()[..]));
         threads.push(key.thread("4520123456", "1204", reference, count));
         let _ = key.digest("4520123456", "1204", number, rest);
-        parts.push(part(segment, coding, rest));
+        parts.push(part(header.segment, coding, rest));
     }
     threads.dedup();
     assert_eq!(threads.len(), 1, "parts of one text do not find each other");
@@ -150,11 +152,11 @@ fn parts(data: &[u8]) {
 
 fn part(segment: Option<Segment>, coding: u8, octets: &[u8]) -> Inbound {
     let content = match segment {
-        None => Content::read(octets, coding),
+        None => Content::read(octets, coding, Languages::default()),
         Some(_) => Content::Octets(Personal::new(octets.to_vec())),
     };
     let (from, to) = (Personal::new("4520123456".to_owned()), Personal::new("1204".to_owned()));
-    Inbound { from, to, content, segment, coding: segment.map(|_| coding) }
+    Inbound { from, to, content, segment, coding: segment.map(|_| coding), languages: Languages::default() }
 }
 
 fn place(part: &Inbound) -> u8 {

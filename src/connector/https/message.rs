@@ -14,7 +14,7 @@ use rusmpp::values::Ton;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::domain::inbound::Content as Read;
+use crate::domain::inbound::{Content as Read, Languages};
 use crate::domain::{Encoding, Personal, text};
 
 /// SMPP 5.0's "invalid data coding".
@@ -60,7 +60,7 @@ impl Message {
         }
         let octets = octets(submit);
         let has_header = u8::from(submit.esm_class) & 0b0100_0000 != 0;
-        let (body, parts) = match Read::read(octets, submit.data_coding.into()) {
+        let (body, parts) = match Read::read(octets, submit.data_coding.into(), Languages::default()) {
             // A header cannot go along with a text: see the module above.
             Read::Text(_) if has_header => return Err(CommandStatus::EsmeRinvesmclass),
             Read::Text(whole) => {

@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
     use crate::domain::Secret;
-    use crate::domain::inbound::{Content, split_header};
+    use crate::domain::inbound::{Content, Languages, split_header};
 
     const NOW: &str = "2026-03-02T12:00:30Z";
 
@@ -286,15 +286,15 @@ mod tests {
         let text = inbound(&mobile("mo_text", "Hej på 😀", json!(null)));
         let delivery = text.delivery();
         assert_eq!((delivery.from, delivery.to, delivery.has_header), ("4520123456", "1204", false));
-        assert_eq!(Content::read(delivery.content, delivery.coding).text(), Some("Hej på 😀"));
+        assert_eq!(Content::read(delivery.content, delivery.coding, Languages::default()).text(), Some("Hej på 😀"));
         assert_eq!(text.received_at.to_string(), "2026-03-02T11:59:00Z");
 
         let binary = inbound(&mobile("mo_binary", "yv4=", json!("050003070201")));
         let delivery = binary.delivery();
         assert!(delivery.has_header);
-        let (segment, octets) = split_header(delivery.content);
-        assert_eq!((segment.expect("a part").reference, octets), (7, &[0xCA, 0xFE][..]));
-        assert!(matches!(Content::read(octets, delivery.coding), Content::Octets(_)));
+        let (header, octets) = split_header(delivery.content);
+        assert_eq!((header.segment.expect("a part").reference, octets), (7, &[0xCA, 0xFE][..]));
+        assert!(matches!(Content::read(octets, delivery.coding, header.languages), Content::Octets(_)));
 
         assert_eq!(read_json(&mobile("mo_binary", "%", json!(null))).err(), Some(Unreadable("body")));
         assert_eq!(read_json(&mobile("mo_binary", "yv4=", json!("0g"))).err(), Some(Unreadable("udh")));

@@ -46,14 +46,16 @@ fn place(one: &Inbound) -> u8 {
 fn text(opened: &[Inbound]) -> Option<Personal<String>> {
     let mut text = String::new();
     let follows = |one: &Inbound, next: &Inbound| {
-        one.coding.is_some() && one.coding == next.coding && place(one).checked_add(1) == Some(place(next))
+        one.coding.is_some()
+            && (one.coding, one.languages) == (next.coding, next.languages)
+            && place(one).checked_add(1) == Some(place(next))
     };
     // Read as one what was written as one: only then a character that was cut in two is whole again.
     for run in opened.chunk_by(follows) {
         match run {
-            [Inbound { coding: Some(coding), .. }, ..] => {
+            [Inbound { coding: Some(coding), languages, .. }, ..] => {
                 let all = Personal::new(run.iter().flat_map(|one| octets(&one.content)).copied().collect::<Vec<_>>());
-                text.push_str(Content::read(all.reveal(), *coding).text()?);
+                text.push_str(Content::read(all.reveal(), *coding, *languages).text()?);
             }
             whole => text.push_str(whole.first()?.content.text()?),
         }
@@ -70,7 +72,7 @@ fn octets(content: &Content) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Segment;
+    use super::super::{Languages, Segment};
     use super::*;
 
     fn part(number: u8, count: u8, coding: u8, octets: &[u8]) -> Inbound {
@@ -80,6 +82,7 @@ mod tests {
             content: Content::Octets(Personal::new(octets.to_vec())),
             segment: Segment::checked(7, number, count),
             coding: Some(coding),
+            languages: Languages::default(),
         }
     }
 
@@ -104,6 +107,15 @@ mod tests {
         assert_eq!(text_of(octet).0.as_deref(), Some("HI"));
         let escape = vec![part(2, 2, 0, &[0x65]), part(1, 2, 0, &[b'1', 0x1B])];
         assert_eq!(text_of(escape).0.as_deref(), Some("1€"));
+    }
+
+    #[test]
+    fn parts_are_read_in_the_languages_of_their_headers() {
+        let turkish = |part| Inbound { languages: Languages(1, 1), ..part };
+        let cut = vec![turkish(part(1, 2, 0, &[0x1c, 0x1b])), turkish(part(2, 2, 0, &[0x73]))];
+        assert_eq!(text_of(cut).0.as_deref(), Some("Şş"));
+        let mixed = vec![turkish(part(1, 2, 0, &[0x1c])), part(2, 2, 0, &[0x1c])];
+        assert_eq!(text_of(mixed).0.as_deref(), Some("ŞÆ"));
     }
 
     #[test]

@@ -60,6 +60,11 @@ pub(crate) fn is_basic(sign: char) -> bool {
 /// The text of unpacked septets. As the standard asks, an escape before an unknown septet shows that septet's
 /// character of the default alphabet, and an escape at the end or before another shows a space.
 pub(super) fn text(septets: &[u8]) -> String {
+    read(septets, basic, extension)
+}
+
+/// The text of unpacked septets by the tables given: what a septet shows, and what one after the escape.
+pub(super) fn read(septets: &[u8], basic: impl Fn(u8) -> char, extension: impl Fn(u8) -> Option<char>) -> String {
     let mut text = String::with_capacity(septets.len());
     let mut rest = septets.iter().map(|septet| septet & 0x7f);
     while let Some(septet) = rest.next() {
@@ -68,10 +73,7 @@ pub(super) fn text(septets: &[u8]) -> String {
         } else {
             match rest.next() {
                 None | Some(ESCAPE) => ' ',
-                Some(second) => EXTENSION
-                    .iter()
-                    .find(|(extra, _)| *extra == second)
-                    .map_or_else(|| basic(second), |(_, sign)| *sign),
+                Some(second) => extension(second).unwrap_or_else(|| basic(second)),
             }
         };
         text.push(sign);
@@ -79,8 +81,14 @@ pub(super) fn text(septets: &[u8]) -> String {
     text
 }
 
-fn basic(septet: u8) -> char {
+/// A septet's sign in the default alphabet.
+pub(super) fn basic(septet: u8) -> char {
     BASIC.get(usize::from(septet)).copied().unwrap_or(' ')
+}
+
+/// The sign of a septet after the escape, if there is one.
+pub(super) fn extension(septet: u8) -> Option<char> {
+    EXTENSION.iter().find(|(extra, _)| *extra == septet).map(|(_, sign)| *sign)
 }
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
+use super::answers::{FAULT_DELAY, FAULTS, UNANSWERED};
 use super::*;
-use crate::config::sender::Cost;
+use crate::config::sender::{Cost, Receipts};
 use crate::domain::{Body, Encoding, MilliOre, Msisdn, Personal, RouteId, SenderId};
 use crate::sender::lane::Intake;
-use crate::sender::ledger::Batch;
+use crate::sender::ledger::{Batch, Met};
+use crate::sender::verdict::Verdict;
+use crate::store::receipts::Receipt;
+use crate::store::results::Settled;
 
 type TestBook = Book<&'static str>;
 

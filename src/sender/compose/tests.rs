@@ -148,15 +148,18 @@ fn as_read(body: &Body, style: Style) -> String {
             _ => None,
         });
         let whole = payload.unwrap_or(submit.short_message().as_ref());
-        let (segment, octets) =
-            if u8::from(submit.esm_class) & 0x40 == 0 { (None, whole) } else { inbound::split_header(whole) };
-        if let Some(segment) = segment {
+        let (header, octets) = if u8::from(submit.esm_class) & 0x40 == 0 {
+            (inbound::Header::default(), whole)
+        } else {
+            inbound::split_header(whole)
+        };
+        if let Some(segment) = header.segment {
             assert_eq!((segment.number, segment.count), (part, parts.count()));
         }
         // Upstreams that take Latin 1 read data coding 0 as that.
         let latin = style.alphabet == Alphabet::Latin1 && u8::from(submit.data_coding) == 0;
         let coding = if latin { 3 } else { submit.data_coding.into() };
-        text.push_str(inbound::Content::read(octets, coding).text().expect("a text"));
+        text.push_str(inbound::Content::read(octets, coding, header.languages).text().expect("a text"));
     }
     text
 }

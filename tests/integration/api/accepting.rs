@@ -172,6 +172,35 @@ async fn a_call_that_cannot_be_stored_yet_holds_up_no_others() {
 }
 
 #[tokio::test]
+async fn calls_that_come_at_once_share_a_commit() {
+    const CALLS: usize = 40;
+    let service = Service::start().await;
+    let owner = service.owner();
+    // What is being stored waits for a lock, so that the rest comes meanwhile.
+    let mut list_grows = owner.begin().await.expect("a transaction");
+    sqlx::query("select opt_out_lock($1)").bind(service.tenant.0).execute(&mut *list_grows).await.expect("a lock");
+    let calls = futures::future::join_all((0..CALLS).map(|nth| {
+        let body = json!({"to": format!("201{nth:05}"), "text": "Hej"});
+        let (api, key) = (&service.api, &service.key);
+        async move { api.post(key, &body).await.status }
+    }));
+    let others = async {
+        let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted
+            and database = (select oid from pg_database where datname = current_database())";
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&owner).await.expect("an answer") < 2 {
+            tokio::task::yield_now().await;
+        }
+        list_grows.commit().await.expect("unlocked");
+    };
+    let (statuses, ()) = futures::future::join(calls, others).await;
+    assert!(statuses.iter().all(|status| *status == StatusCode::ACCEPTED), "{statuses:?}");
+    let (messages, transactions): (i64, i64) =
+        sqlx::query_as("select count(*), count(distinct xmin::text) from queue").fetch_one(&owner).await.expect("rows");
+    assert_eq!(messages, i64::try_from(CALLS).expect("few"));
+    assert!(transactions * 2 <= messages, "{messages} messages in {transactions} transactions");
+}
+
+#[tokio::test]
 async fn a_key_may_do_what_its_scopes_say() {
     let service = Service::start().await;
     let send = mint(&service.databases, service.tenant, &[Scope::MessagesSend]).await;

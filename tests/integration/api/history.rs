@@ -1,6 +1,6 @@
 //! Look-ups: queue and log read as one list, reports in words, and nobody else's messages.
 use budstikke::domain::content::to_bytes;
-use budstikke::domain::inbound::{Content, Inbound, Segment};
+use budstikke::domain::inbound::{Content, Inbound, Languages, Segment};
 use budstikke::domain::{Personal, Scope};
 use budstikke::keyring::seal::{Field, PublicKey};
 use reqwest::StatusCode;
@@ -220,7 +220,14 @@ async fn received_messages_are_opened_for_their_tenant_alone() {
     ] {
         let from = Personal::new("4520123456".to_owned());
         let coding = segment.map(|segment| if segment.reference == 7 { 4 } else { 0 });
-        let inbound = Inbound { from, to: Personal::new("1231".to_owned()), content, segment, coding };
+        let inbound = Inbound {
+            from,
+            to: Personal::new("1231".to_owned()),
+            content,
+            segment,
+            coding,
+            languages: Languages::default(),
+        };
         let plain = to_bytes(&inbound).expect("bytes");
         sqlx::query(
             "insert into inbound (tenant_id, inbound_id, day, route_id, received_at, key_name, sealed, whole, done, open_until)

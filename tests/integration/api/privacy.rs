@@ -78,6 +78,7 @@ async fn received(service: &Service, tenant: TenantId, from: &str, what: &str) {
         content: Content::Text(personal(what)),
         segment: None,
         coding: None,
+        languages: Default::default(),
     };
     let sealed = public.seal(id, Field::Inbound, content::to_bytes(&inbound).expect("bytes").reveal()).expect("sealed");
     sqlx::query(

@@ -29,6 +29,8 @@ pub(crate) enum Fate {
     Refused(CommandStatus),
     /// Taken; the answer comes when the test says (see [`Connector::answer_late`]), and no receipt.
     Late,
+    /// As `Late`, but the receipt comes at once.
+    LateAfterReceipt(MessageState),
     /// No answer, ever.
     Silence,
 }
@@ -236,6 +238,11 @@ impl StandIn {
             }
             Fate::Late => {
                 state.written.push(part);
+                state.late.push((responder, id, tag));
+            }
+            Fate::LateAfterReceipt(receipt) => {
+                state.written.push(part);
+                self.receipt(tenant, id.clone(), tag, receipt);
                 state.late.push((responder, id, tag));
             }
             Fate::Taken(receipt) => {

@@ -166,7 +166,9 @@ impl Scene {
         let public = PublicKey::new(self.service.tenant, &key.name, &key.key).expect("a key");
         let content = Content::Text(Personal::new(words.to_owned()));
         let (from, to) = (Personal::new(from.to_owned()), Personal::new("1204".to_owned()));
-        let plain = to_bytes(&Inbound { from, to, content, segment: None, coding: None }).expect("bytes");
+        let plain =
+            to_bytes(&Inbound { from, to, content, segment: None, coding: None, languages: Default::default() })
+                .expect("bytes");
         let (id, now) = (Uuid::now_v7(), SystemClock.now());
         for _ in 0..2 {
             // The same once more, as after an answer that was lost.
@@ -191,7 +193,8 @@ impl Scene {
         let content = Content::Octets(Personal::new(words.as_bytes().to_vec()));
         let (from, to) = (Personal::new(from.to_owned()), Personal::new("1204".to_owned()));
         let segment = Segment::checked(7, number, count);
-        let plain = to_bytes(&Inbound { from, to, content, segment, coding: Some(0) }).expect("bytes");
+        let plain = to_bytes(&Inbound { from, to, content, segment, coding: Some(0), languages: Default::default() })
+            .expect("bytes");
         let (id, now) = (Uuid::now_v7(), SystemClock.now());
         let sealed = public.seal(id, Field::Inbound, plain.reveal()).expect("sealed");
         let (tenant, key_name) = (self.service.tenant, key.name.clone());
