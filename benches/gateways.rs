@@ -8,13 +8,16 @@
 //! call.
 //!
 //! `cargo bench --features simulate --bench gateways -- [PART …] [MESSAGES] [tenants=N] [statements] [postgres.SETTING=VALUE …]
-//! [rate=N] [seconds=N]`: how many messages each is given, 40,000 without a word; Kannel with PostgreSQL gets a tenth, 200 tenants a
+//! [rows=N] [rate=N] [seconds=N]`: how many messages each is given, 40,000 without a word; Kannel with PostgreSQL gets a tenth, 200 tenants a
 //! quarter. The parts are in `gateways/parts.rs`; all without a word. `tenants` is for the part `ours`, `statements` also has it tell
-//! what PostgreSQL's statements take and wait for, `rate` and `seconds` are for the part `pacing`. What was measured goes into
+//! what PostgreSQL's statements take and wait for, `rows` is for the part `log`, `rate` and `seconds` are for the
+//! part `pacing`. What was measured goes into
 //! `bench/summary.json` under the target directory, beside what is there.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::cast_precision_loss, reason = "rates of some thousands")]
 
+#[path = "search/fill.rs"]
+mod fill;
 #[path = "../tests/integration/support/postgres.rs"]
 #[allow(dead_code)]
 mod postgres;
@@ -48,6 +51,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::gateways::kannel::{self, Receipts};
+use crate::gateways::ours::Beside;
 use crate::gateways::parts::{Part, Wanted};
 use crate::gateways::report::Report;
 use crate::gateways::{batch, centre, goals, load, ours, pacing, sender};
@@ -56,6 +60,8 @@ use crate::gateways::{batch, centre, goals, load, ours, pacing, sender};
 const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=on", "max_wal_size=2GB", "autovacuum_naptime=5s"];
 /// Of the part that has many.
 const TENANTS: usize = 200;
+/// Of the part that has some.
+const IDLE: usize = 1000;
 /// Recipients of batch calls for each message of the others: it takes so much less time.
 const RECIPIENTS: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -77,6 +83,9 @@ async fn main() -> ExitCode {
     }
     report.ratio("by_kannel_pg", "e2e_per_s", &["kannel_pg_per_s"]);
     report.ratio("by_kannel_mem", "e2e_per_s", &["kannel_mem_per_s"]);
+    report.ratio("idle_e2e", "e2e_idle_per_s", &["e2e_per_s"]);
+    report.ratio("idle_accept", "accept_idle_per_s", &["accept_per_s"]);
+    report.ratio("log_e2e", "e2e_log_per_s", &["e2e_per_s"]);
     report.ratio("accept_by_kannel", "accept_per_s", &["kannel_accept_per_s"]);
     let sending = ["kannel_mem_accepted_per_s", "kannel_pg_accepted_per_s"];
     report.ratio("accept_by_kannel_sending", "e2e_accepted_per_s", &sending);
@@ -94,8 +103,21 @@ async fn measure(part: Part, wanted: &Wanted, report: &mut Report) {
     match part {
         Part::Ours => end_to_end(messages, wanted.tenants, wanted, report).await,
         Part::Tenants => end_to_end(messages / 4, TENANTS, wanted, report).await,
+        Part::Idle => {
+            let beside = Beside { idle: IDLE, ..Beside::default() };
+            let run = ours::through(messages, 1, beside, wanted).await;
+            report.run("Budstikke, 1,000 idle tenants", "e2e_idle_per_s", "e2e_idle_cpu_us_per_message", &run);
+            let run = ours::accept(messages, beside).await;
+            report.run("– and nobody sends", "accept_idle_per_s", "accept_idle_cpu_us_per_message", &run);
+        }
+        Part::Log => {
+            let beside = Beside { rows: wanted.rows, ..Beside::default() };
+            let run = ours::through(messages, 1, beside, wanted).await;
+            report.set("log_rows", wanted.rows);
+            report.run("Budstikke, a long log", "e2e_log_per_s", "e2e_log_cpu_us_per_message", &run);
+        }
         Part::Accept => {
-            let run = ours::accept(messages).await;
+            let run = ours::accept(messages, Beside::default()).await;
             report.run("Budstikke, nobody sends", "accept_per_s", "accept_cpu_us_per_message", &run);
         }
         Part::KannelAccept => {
@@ -120,7 +142,7 @@ async fn measure(part: Part, wanted: &Wanted, report: &mut Report) {
 }
 
 async fn end_to_end(messages: usize, tenants: usize, wanted: &Wanted, report: &mut Report) {
-    let run = ours::through(messages, tenants, wanted).await;
+    let run = ours::through(messages, tenants, Beside::default(), wanted).await;
     if tenants == 1 {
         report.run("Budstikke", "e2e_per_s", "cpu_us_per_message", &run);
     } else {

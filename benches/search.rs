@@ -42,27 +42,13 @@ const MESSAGES: u32 = 6;
 const WANTED: f64 = 50.0;
 /// Of the chart's embedded data instance.
 const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=on", "max_wal_size=2GB", "autovacuum_naptime=5s"];
-/// While it is filled: what a table holds that was made in the same transaction is in no log then.
-const FILLING: &[&str] = &[
-    "shared_buffers=1GB",
-    "wal_level=minimal",
-    "max_wal_senders=0",
-    "max_wal_size=8GB",
-    "checkpoint_timeout=1h",
-    "maintenance_work_mem=512MB",
-    "max_parallel_maintenance_workers=0",
-    "synchronous_commit=off",
-    "fsync=off",
-    "full_page_writes=off",
-    "autovacuum=off",
-];
 const KEK: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let asked = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
     let rows: u64 = asked.or_else(|| std::env::var("BUDSTIKKE_SEARCH_ROWS").ok()?.parse().ok()).unwrap_or(ROWS);
-    let mut databases = Databases::bare_with(FILLING).await;
+    let mut databases = Databases::bare_with(fill::SETTINGS).await;
     databases.migrate().await.expect("migrate");
     let mut tenants = Vec::new();
     for nth in 0..TENANTS {
@@ -73,7 +59,15 @@ async fn main() -> ExitCode {
     keys(&databases, "budstikke_operator").provide(tenant, first, today, 90).await.expect("keys");
 
     let filling = Instant::now();
-    let log = Log { tenants, first, days: DAYS, rows_a_day: rows / u64::from(DAYS), known: KNOWN, messages: MESSAGES };
+    let log = Log {
+        tenants,
+        first,
+        days: DAYS,
+        rows_a_day: rows / u64::from(DAYS),
+        known: KNOWN,
+        messages: MESSAGES,
+        number,
+    };
     let rows = fill::fill(&databases, keys(&databases, "budstikke_operator"), log).await;
     let filled = filling.elapsed();
     let superuser = databases.data.pool("postgres");

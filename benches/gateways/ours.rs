@@ -1,6 +1,10 @@
 //! Ours: the API, a connector and senders, as they are released.
 use std::time::{Duration, Instant};
 
+use budstikke::domain::{Clock as _, SystemClock, TenantId, copenhagen_day};
+use budstikke::keyring::{self, Kek, Keyring};
+use jiff::ToSpan as _;
+
 use super::cpu::{Watch, Who};
 use super::line::Line;
 use super::load::recipient;
@@ -8,7 +12,9 @@ use super::parts::Wanted;
 use super::report::Run;
 use super::statements::Look;
 use super::{PATIENCE, SETTINGS, centre, load, statements};
+use crate::fill::{self, Log};
 use crate::postgres::Databases;
+use crate::support::accounts::KEK;
 use crate::support::api::Api;
 use crate::support::installation::{Crew, Installation, Route};
 use crate::support::process::Process;
@@ -23,6 +29,8 @@ pub(crate) const ROUTE: Route = Route {
 };
 pub(crate) const TEXT: &str =
     "Hej! Din tid hos Værkstedet er i morgen kl. 9.30. Ring på 70 12 34 56 for at flytte den.";
+/// Of the log, where one is made.
+const DAYS: u32 = 90;
 /// Messages before what is measured: connections, prepared statements and keys.
 const WARM: usize = 1000;
 /// Between two looks at what is done.
@@ -42,15 +50,19 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn set(route: &Route, crew: &Crew, centre: Process) -> Self {
-        Self::set_with(&[], route, crew, centre).await
+        Self::set_with(&[], 0, route, crew, centre).await
     }
 
-    /// With more settings of PostgreSQL.
-    async fn set_with(more: &[&str], route: &Route, crew: &Crew, centre: Process) -> Self {
+    /// With more settings of PostgreSQL, and so many messages in the log, all of the first tenant's.
+    async fn set_with(more: &[&str], rows: u64, route: &Route, crew: &Crew, centre: Process) -> Self {
         let connections = format!("max_connections={}", MOST.max(crew.weights.len() * CONNECTIONS + 100));
         let settings: Vec<&str> = [SETTINGS, more, &[&connections]].concat();
-        let mut databases = Databases::bare_with(&settings).await;
+        // They are started anew, with TLS and the settings.
+        let mut databases = Databases::bare_with(if rows == 0 { &settings } else { fill::SETTINGS }).await;
         databases.migrate().await.expect("migrate");
+        if rows > 0 {
+            history(&databases, rows).await;
+        }
         let upstream = centre.at;
         let wire = |_, address| address;
         let installation = Installation::start(&mut databases, &settings, upstream, route, crew, wire).await;
@@ -121,14 +133,39 @@ impl Stage {
     }
 }
 
+/// A log of [`DAYS`] days of whoever will be the first tenant.
+async fn history(databases: &Databases, rows: u64) {
+    let (tenant, today) = (TenantId(1), copenhagen_day(SystemClock.now()));
+    let first = today.saturating_sub(i64::from(DAYS - 1).days());
+    let keys = keyring::connect(&databases.keyring.dsn("budstikke_operator"), 4, "bench");
+    let keyring = Keyring::open(keys, Kek::parse(KEK).expect("a key"));
+    keyring.provide(tenant, first, today, DAYS).await.expect("keys");
+    let number = |_| unreachable!("no number is looked for");
+    let (days, rows_a_day) = (DAYS, rows / u64::from(DAYS));
+    let log = Log { tenants: vec![tenant; 2], first, days, rows_a_day, known: 0, messages: 1, number };
+    fill::fill(databases, keyring, log).await;
+    let superuser = databases.data.pool("postgres");
+    sqlx::query("checkpoint").execute(&superuser).await.expect("checkpoint");
+    superuser.close().await;
+}
+
+/// What is there besides.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Beside {
+    /// Tenants that have nothing to do.
+    pub(crate) idle: usize,
+    /// Messages in the log.
+    pub(crate) rows: u64,
+}
+
 /// So many messages of so many tenants, from the first call until the last receipt is stored.
 /// What PostgreSQL did for it is told where statements are looked at.
-pub(crate) async fn through(messages: usize, tenants: usize, wanted: &Wanted) -> Run {
-    let crew = Crew { weights: vec![1; tenants], sends: true };
+pub(crate) async fn through(messages: usize, tenants: usize, beside: Beside, wanted: &Wanted) -> Run {
+    let crew = Crew { weights: vec![1; tenants], idle: beside.idle, sends: true };
     let looked = wanted.statements;
     let more = if looked { statements::SETTINGS } else { &[] }.iter().copied();
     let more: Vec<&str> = more.chain(wanted.settings.iter().map(String::as_str)).collect();
-    let stage = Stage::set_with(&more, &ROUTE, &crew, centre::start()).await;
+    let stage = Stage::set_with(&more, beside.rows, &ROUTE, &crew, centre::start()).await;
     let warm = WARM.max(tenants * 5);
     let mut lines = stage.lines().await;
     load::run(&mut lines, warm, async |line, number| stage.call(line, number).await).await;
@@ -146,8 +183,8 @@ pub(crate) async fn through(messages: usize, tenants: usize, wanted: &Wanted) ->
 }
 
 /// So many messages accepted while nobody sends: each is in the queue, and on the disk, when its call is answered.
-pub(crate) async fn accept(messages: usize) -> Run {
-    let crew = Crew { sends: false, ..Crew::one() };
+pub(crate) async fn accept(messages: usize, beside: Beside) -> Run {
+    let crew = Crew { idle: beside.idle, sends: false, ..Crew::one() };
     let stage = Stage::set(&ROUTE, &crew, centre::start()).await;
     let mut lines = stage.lines().await;
     load::run(&mut lines, WARM, async |line, number| stage.call(line, number).await).await;

@@ -8,6 +8,10 @@ pub(crate) enum Part {
     Ours,
     /// The same with many tenants.
     Tenants,
+    /// The same with one tenant that is busy and a thousand that are not, accepting alone included.
+    Idle,
+    /// The same with a log that is long.
+    Log,
     /// Accepting alone.
     Accept,
     KannelAccept,
@@ -24,6 +28,8 @@ pub(crate) enum Part {
 const PARTS: &[(&str, Part)] = &[
     ("ours", Part::Ours),
     ("tenants", Part::Tenants),
+    ("idle", Part::Idle),
+    ("log", Part::Log),
     ("accept", Part::Accept),
     ("kannel-accept", Part::KannelAccept),
     ("batch", Part::Batch),
@@ -43,6 +49,8 @@ pub(crate) struct Wanted {
     pub(crate) statements: bool,
     /// Also of `ours`: settings of PostgreSQL.
     pub(crate) settings: Vec<String>,
+    /// Messages in the log, of `log`.
+    pub(crate) rows: u64,
     /// Of `pacing`: submits a second, and for how many seconds.
     pub(crate) rate: usize,
     pub(crate) seconds: u64,
@@ -62,6 +70,7 @@ impl Wanted {
             tenants: 1,
             statements: false,
             settings: Vec::new(),
+            rows: 1_000_000,
             rate: 200,
             seconds: 60,
         };
@@ -77,12 +86,13 @@ impl Wanted {
                 _ if argument == "statements" => wanted.statements = true,
                 (_, "messages", Ok(messages)) => wanted.messages = messages,
                 (_, "tenants", Ok(tenants)) => wanted.tenants = tenants,
+                (_, "rows", Ok(_)) => wanted.rows = number.parse().expect("a number"),
                 (_, "rate", Ok(rate)) => wanted.rate = rate,
                 (_, "seconds", Ok(_)) => wanted.seconds = number.parse().expect("a number"),
                 _ => {
                     let parts: Vec<_> = PARTS.iter().map(|(part, _)| *part).collect();
                     println!(
-                        "{argument}? It is [MESSAGES] [tenants=N] [statements] [postgres.SETTING=VALUE] [rate=N] [seconds=N] and any of {}",
+                        "{argument}? It is [MESSAGES] [tenants=N] [statements] [postgres.SETTING=VALUE] [rows=N] [rate=N] [seconds=N] and any of {}",
                         parts.join(" ")
                     );
                     exit(2);

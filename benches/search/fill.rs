@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use budstikke::domain::content::to_bytes;
-use budstikke::domain::{Entry, MessageId, Personal, SenderId, TenantId};
+use budstikke::domain::{Entry, MessageId, Msisdn, Personal, SenderId, TenantId};
 use budstikke::keyring::Keyring;
 use budstikke::keyring::seal::Field;
 use jiff::civil::Date;
@@ -22,21 +22,37 @@ const WORKERS: u32 = 3;
 const ANY_DAY: &str = "any_day";
 /// Bytes sent at once.
 const CHUNK: usize = 1 << 20;
+/// While it is filled: what a table holds that was made in the same transaction is in no log then.
+pub(crate) const SETTINGS: &[&str] = &[
+    "shared_buffers=1GB",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "max_wal_size=8GB",
+    "checkpoint_timeout=1h",
+    "maintenance_work_mem=512MB",
+    "max_parallel_maintenance_workers=0",
+    "synchronous_commit=off",
+    "fsync=off",
+    "full_page_writes=off",
+    "autovacuum=off",
+];
 /// Days and microseconds of PostgreSQL begin here.
 const EPOCH: Date = jiff::civil::date(2000, 1, 1);
 const EPOCH_SECONDS: i64 = 946_684_800;
 
 /// What is to be in the log.
 pub(crate) struct Log {
-    /// The first one searches, and has half of it.
+    /// The first one has half of it.
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) first: Date,
     pub(crate) days: u32,
     pub(crate) rows_a_day: u64,
     /// Numbers that are found.
     pub(crate) known: u32,
-    /// How often each.
+    /// How often each, at least once.
     pub(crate) messages: u32,
+    /// The numbers that can be found.
+    pub(crate) number: fn(u32) -> Msisdn,
 }
 
 struct Filling {
@@ -132,7 +148,7 @@ impl Filling {
             match sealed_rows.next_if(|_| row % apart == 0) {
                 Some(number) => {
                     let id = MessageId::new(Timestamp::from_millisecond(at).expect("a time")).0;
-                    let to = crate::number(number);
+                    let to = (self.log.number)(number);
                     let hash = key.number_hash(&to);
                     let sealed = key.seal(id, Field::Entry, &entry(to.digits().reveal())).expect("sealed");
                     rows.add(self.log.tenants[0], id.into_bytes(), at, key.name(), &sealed, hash, &mut random);
@@ -179,7 +195,7 @@ impl Filling {
 
 /// An ordinary message, as it is logged.
 fn entry(digits: &str) -> Vec<u8> {
-    let to = budstikke::domain::Msisdn::from_digits(digits).expect("a number");
+    let to = Msisdn::from_digits(digits).expect("a number");
     let text = Personal::new("Hej! Din tid er kl. 10.15. Svar AFLYS, hvis du ikke kan komme.".to_owned());
     let entry = Entry { to, from: SenderId::parse("Budstikke").expect("a name"), text, reference: None };
     to_bytes(&entry).expect("bytes").reveal().clone()

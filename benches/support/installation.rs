@@ -52,14 +52,16 @@ pub(crate) struct Route {
 pub(crate) struct Crew {
     /// What each tenant's share of the route weighs.
     pub(crate) weights: Vec<i32>,
-    /// Whether their senders run.
+    /// So many more that have nothing to do, and no sender.
+    pub(crate) idle: usize,
+    /// Whether the senders run.
     pub(crate) sends: bool,
 }
 
 impl Crew {
     /// One tenant that sends.
     pub(crate) fn one() -> Self {
-        Self { weights: vec![1], sends: true }
+        Self { weights: vec![1], idle: 0, sends: true }
     }
 }
 
@@ -90,7 +92,9 @@ impl Installation {
     ) -> Self {
         let place = Place::new("installation");
         let [data, keyring] = place.serve(databases, settings).await;
-        let (route_id, accounts) = accounts::make(databases, &crew.weights).await;
+        let weights = [&crew.weights[..], &vec![1; crew.idle]].concat();
+        let (route_id, mut accounts) = accounts::make(databases, &weights).await;
+        accounts.truncate(crew.weights.len());
 
         let (connector_port, api_port) = (free_port(), free_port());
         let seen = Seen {

@@ -21,8 +21,20 @@ pub(super) fn from_receipt(id: &str, format: IdFormat) -> String {
     }
 }
 
-/// Lower case, no leading zeros, no hyphens in a UUID.
+/// Lower case, no leading zeros, no hyphens in a UUID. What is left once may be shorter the next time, as where blanks or a whole UUID come
+/// after a zero: a form is its own.
 fn plain(id: &str) -> String {
+    let mut form = shorter(id);
+    loop {
+        let next = shorter(&form);
+        if next == form {
+            return form;
+        }
+        form = next;
+    }
+}
+
+fn shorter(id: &str) -> String {
     let mut id = id.trim().to_ascii_lowercase();
     let bare: String = id.chars().filter(|c| *c != '-').collect();
     if bare.len() == 32 && bare.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -64,6 +76,8 @@ mod tests {
         meet(IdFormat::Same, "0190A6E0-5B1C-7C3D-8E4F-001122334455", "0190a6e05b1c7c3d8e4f001122334455");
         meet(IdFormat::Same, "000", "0");
         meet(IdFormat::Same, " 77 ", "77");
+        meet(IdFormat::Same, "0\t\0", "\0");
+        meet(IdFormat::Same, "0a190a6e0-5b1c-7c3d-8e4f-001122334455", "a190a6e05b1c7c3d8e4f001122334455");
     }
 
     #[test]
