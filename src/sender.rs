@@ -97,6 +97,8 @@ pub enum Error {
 pub struct Pace {
     /// Between two looks into the queue when nothing wakes the sender: from, to.
     pub poll: (Duration, Duration),
+    /// How long there is nothing to do before the database's connections are given back.
+    pub lull: Duration,
     /// How long a flight or a batch waits for company.
     pub gather: Duration,
     /// Messages in a flight, at most.
@@ -114,7 +116,8 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            poll: (Duration::from_secs(15), Duration::from_secs(60)),
+            poll: (Duration::from_secs(60), Duration::from_secs(75)),
+            lull: Duration::from_secs(5),
             gather: Duration::from_millis(20),
             batch: 250,
             results: 60,

@@ -161,6 +161,11 @@ pub(crate) const RECORD: usize = 14 * 1024;
 /// something. Shorter than any restart of PostgreSQL, so that what stood before one is asked.
 const FRESH: Duration = Duration::from_millis(50);
 
+/// How long connections may take to come back into their pool.
+const RETURNS: Duration = Duration::from_secs(1);
+/// How long a connection may take to close.
+const CLOSES: Duration = Duration::from_secs(5);
+
 pub(crate) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .test_before_acquire(false)
@@ -176,6 +181,24 @@ pub(crate) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
         .acquire_timeout(Duration::from_secs(5))
         .idle_timeout(Duration::from_secs(30))
         .connect_lazy_with(options)
+}
+
+/// Closes the pool's connections, for one that is not asked anything for a while; they are opened anew when they are wanted.
+/// Waits up to 1 s for those still in use, and up to 5 s for one whose other end does not answer.
+pub(crate) async fn release(pool: &PgPool) {
+    // sqlx puts a connection back in a task of its own, after a question to PostgreSQL, and tells nobody.
+    let returned = async {
+        while u32::try_from(pool.num_idle()).is_ok_and(|idle| idle < pool.size()) {
+            tokio::time::sleep(RETURNS / 100).await;
+        }
+    };
+    // Those that are used all the same are left.
+    let _ = tokio::time::timeout(RETURNS, returned).await;
+    for _ in 0..pool.num_idle() {
+        let Some(connection) = pool.try_acquire() else { return };
+        // Dropped where it says nothing: closed all the same, without a word.
+        let _ = tokio::time::timeout(CLOSES, connection.close()).await;
+    }
 }
 
 /// Whether every migration this binary knows has run. A newer schema serves too: it is made so that the version before

@@ -3,10 +3,10 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::domain::{MessageId, RouteId, TenantId};
-use crate::store::asking;
 use crate::store::claim::{self, Adopted, Gate, Launched, Queued};
 use crate::store::receipts::{self, Outcome, Receipt};
 use crate::store::results::{self, Settled};
+use crate::store::{self, asking};
 
 /// See the module. Clones ask the same database.
 pub(super) trait Database: Clone + Send + Sync + 'static {
@@ -68,6 +68,9 @@ pub(super) trait Database: Clone + Send + Sync + 'static {
 
     /// See [`receipts::apply`].
     fn apply(&self, receipts: &[Receipt]) -> impl Future<Output = Result<Vec<Outcome>, receipts::Error>> + Send;
+
+    /// Nothing is asked for a while: gives back what is held for asking.
+    fn rest(&self) -> impl Future<Output = ()> + Send;
 }
 
 impl Database for PgPool {
@@ -124,5 +127,9 @@ impl Database for PgPool {
 
     async fn apply(&self, receipts: &[Receipt]) -> Result<Vec<Outcome>, receipts::Error> {
         receipts::apply(self, receipts).await
+    }
+
+    async fn rest(&self) {
+        store::release(self).await;
     }
 }

@@ -86,6 +86,10 @@ pub(super) struct Engine<D> {
     /// The database is left alone until then.
     resume_at: Option<Instant>,
     wound_at: Option<Instant>,
+    /// When there was something to do last.
+    worked_at: Option<Instant>,
+    /// The database's connections were given back since.
+    rested: bool,
     /// It is over by then.
     stopping: Option<Instant>,
     end: End,
@@ -135,6 +139,8 @@ impl<D: Database> Engine<D> {
             patience: Backoff::new(Duration::from_millis(200), Duration::from_secs(10)),
             resume_at: None,
             wound_at: None,
+            worked_at: None,
+            rested: false,
             stopping: None,
             end: End::Stopped,
             database: setup.database,
@@ -230,6 +236,7 @@ impl<D: Database> Engine<D> {
             self.book.set_intake(index, route.intake(moment.now), moment);
         }
         self.start_work(moment);
+        self.rest(moment);
         for index in 0..self.routes.len() {
             self.submit(index, moment);
         }
@@ -367,6 +374,7 @@ impl<D: Database> Engine<D> {
             .iter()
             .flat_map(Route::next_change)
             .chain(self.resume_at)
+            .chain(self.rests_at(moment))
             .chain(self.book.next_due())
             .chain(self.stopping)
             .chain(self.book.ledger.waiting_since().map(|since| since + self.pace.gather))

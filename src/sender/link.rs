@@ -19,6 +19,8 @@ use crate::smpp::session::{BindKind, Event, Options, Responder, Session};
 use crate::smpp::vendor::Flow;
 use crate::store::receipts::Receipt;
 
+/// Between two tries, at first and at most: a connector that starts anew is found soon, however long it was away.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 /// How long connecting and binding may take, each.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The connector answers every submit, at the latest when its upstream's time-out strikes; longer than any of those.
@@ -90,7 +92,7 @@ impl<D: Dial> Link<D> {
     }
 
     async fn keep(mut self) {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
             match self.bind().await {
                 Ok((session, incoming)) => {

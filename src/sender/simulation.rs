@@ -147,4 +147,6 @@ impl Database for Own {
     async fn apply(&self, receipts: &[Receipt]) -> Result<Vec<Outcome>, ReceiptsError> {
         self.facts.apply(self.tenant, receipts).await.map_err(|ill| ReceiptsError::Apply(ill.into()))
     }
+
+    async fn rest(&self) {}
 }

@@ -15,6 +15,7 @@ use world::{Running, World};
 
 mod connector;
 mod failover;
+mod idle;
 mod priority;
 mod routing;
 mod silent;

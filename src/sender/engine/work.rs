@@ -41,6 +41,8 @@ pub(super) enum Done {
         stored_before: u64,
         result: Result<Vec<Outcome>, receipts::Error>,
     },
+    /// The database's connections were given back.
+    Rested,
 }
 
 /// What a read of the queue gave.
@@ -134,6 +136,7 @@ impl<D: Database> Engine<D> {
         } else {
             return;
         };
+        self.rested = false;
         let first = begin.after.min(begin.urgent_after);
         let ask = Ask {
             tenant: self.tenant,
@@ -147,6 +150,40 @@ impl<D: Database> Engine<D> {
         };
         let database = self.database.clone();
         self.jobs.push(Box::pin(async move { Done::Read(Box::new(ask.put(&database).await)) }));
+    }
+
+    /// Gives the database's connections back once there was nothing to do for a while; after a look into the queue that found
+    /// nothing, at once.
+    pub(super) fn rest(&mut self, moment: Moment) {
+        if self.has_work() {
+            self.worked_at = Some(moment.now);
+            self.rested = false;
+        } else if self.jobs.is_empty() && self.rests_at(moment).is_some_and(|rests| moment.now >= rests) {
+            self.rested = true;
+            let database = self.database.clone();
+            self.jobs.push(Box::pin(async move {
+                database.rest().await;
+                Done::Rested
+            }));
+        }
+    }
+
+    /// From when on the database's connections are not wanted if nothing happens; `None`: they were given back.
+    pub(super) fn rests_at(&self, moment: Moment) -> Option<Instant> {
+        (!self.rested).then(|| self.worked_at.map_or(moment.now, |worked| worked + self.pace.lull))
+    }
+
+    /// Messages, receipts or results are under way.
+    fn has_work(&self) -> bool {
+        self.book.waiting() > 0
+            || !self.book.is_idle()
+            || !self.book.ledger.is_empty()
+            || self.unstored.is_some()
+            || !self.receipts.is_empty()
+            || !self.submits.is_empty()
+            || self.launching
+            || self.storing
+            || self.applying
     }
 
     /// Begins a flight with what a route has credit for.
@@ -228,6 +265,7 @@ impl<D: Database> Engine<D> {
     pub(super) fn take_done(&mut self, done: Done) {
         let moment = self.moment();
         match done {
+            Done::Rested => {}
             Done::Read(result) => {
                 self.reader.busy = false;
                 match *result {
