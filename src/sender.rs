@@ -117,7 +117,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             poll: (Duration::from_secs(60), Duration::from_secs(75)),
-            lull: Duration::from_secs(5),
+            lull: Duration::from_secs(10),
             gather: Duration::from_millis(20),
             batch: 250,
             results: 60,
