@@ -1,5 +1,4 @@
 //! An installation of its own whose volumes are lost: the keyring comes back from its backups, the data goes on with its standby.
-use std::process::Command;
 use std::sync::Arc;
 
 use budstikke::crd::{RetentionPolicy, Tenant};
@@ -11,6 +10,7 @@ use crate::support::caller::numbers;
 use crate::support::crash::{RECOVERY, is_ready};
 use crate::support::helm::{RELEASE, helm_in, install_in};
 use crate::support::manifests::{self, STANDARD};
+use crate::support::shell::exec;
 use crate::support::stage;
 use crate::support::traffic::Traffic;
 use crate::support::wait::{eventually, holds};
@@ -26,18 +26,6 @@ const SETTINGS: [&str; 2] = [
     "--set",
     "crds.enabled=false,operator.replicas=1,api.replicas=1,backups.tickSeconds=5,postgres.embedded.standby.enabled=true",
 ];
-
-/// Runs a command in a pod; what it said, or why it failed.
-async fn exec(namespace: &str, pod: &str, container: &str, words: &[&str]) -> Result<String, String> {
-    let mut command = Command::new("kubectl");
-    command.args(["exec", "--namespace", namespace, pod, "--container", container, "--"]).args(words);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("its thread").expect("kubectl");
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-}
 
 /// What the owner runs, in the operator's pod.
 async fn restored(namespace: &str, words: &[&str]) -> Result<String, String> {

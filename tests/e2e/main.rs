@@ -21,6 +21,7 @@ mod isolation;
 mod leaks;
 mod operator;
 mod outages;
+mod recovery;
 mod retention;
 mod rotation;
 mod sharing;

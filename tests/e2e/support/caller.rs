@@ -1,19 +1,26 @@
 //! A caller of the REST API, as a careful program is one: when an answer is lost or the service is away, it repeats the
 //! call with the same `Idempotency-Key`.
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::Service;
 use reqwest::{Certificate, Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::forward::Forward;
 use super::wait::eventually;
+use super::world::World;
 
 const SERVICE: &str = "budstikke-api";
 /// The API is away for no longer, whatever is killed.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Within which an address that can be reached at all is.
+const REACHED: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(crate) struct Caller {
@@ -21,7 +28,18 @@ pub(crate) struct Caller {
     namespace: String,
     authority: Certificate,
     key: String,
-    connection: Mutex<Option<(Forward, reqwest::Client)>>,
+    /// The Service's own address, where this machine can reach it.
+    service: Option<IpAddr>,
+    connection: Mutex<Option<Connection>>,
+}
+
+/// How the API is reached.
+#[derive(Debug)]
+struct Connection {
+    port: u16,
+    client: reqwest::Client,
+    /// Kept for as long as it is used.
+    _forward: Option<Forward>,
 }
 
 /// What one call was answered.
@@ -41,7 +59,19 @@ pub(crate) struct Accepted {
 impl Caller {
     pub(crate) fn new(namespace: String, authority: &str, key: String) -> Self {
         let authority = Certificate::from_pem(authority.as_bytes()).expect("the installation's authority");
-        Self { namespace, authority, key, connection: Mutex::new(None) }
+        Self { namespace, authority, key, service: None, connection: Mutex::new(None) }
+    }
+
+    /// The same, going to the Service as a program in the cluster would, where this machine can reach its address: what a
+    /// forward's own start takes is not a part of what is measured then.
+    pub(crate) async fn directly(mut self, world: &World) -> Self {
+        let service = world.api::<Service>().get(SERVICE).await.expect("the API's Service");
+        let address = service.spec.and_then(|spec| spec.cluster_ip).and_then(|address| address.parse().ok());
+        if let Some(address) = address {
+            let reached = timeout(REACHED, TcpStream::connect(SocketAddr::new(address, 443))).await;
+            self.service = reached.is_ok_and(|reached| reached.is_ok()).then_some(address);
+        }
+        self
     }
 
     /// One try.
@@ -73,21 +103,26 @@ impl Caller {
     async fn connect(&self, path: &str) -> Result<(String, reqwest::Client), String> {
         let host = format!("{SERVICE}.{}.svc", self.namespace);
         let mut connection = self.connection.lock().await;
-        let (forward, client) = match &mut *connection {
+        let Connection { port, client, .. } = match &mut *connection {
             Some(open) => open,
             closed => {
-                let forward = Forward::open(&self.namespace, &format!("service/{SERVICE}"), 443).await?;
+                let forward = match self.service {
+                    Some(_) => None,
+                    None => Some(Forward::open(&self.namespace, &format!("service/{SERVICE}"), 443).await?),
+                };
+                let port = forward.as_ref().map_or(443, |forward| forward.port);
+                let address = self.service.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
                 let client = reqwest::Client::builder()
                     .no_proxy()
                     .tls_certs_only([self.authority.clone()])
-                    .resolve(&host, SocketAddr::from((Ipv4Addr::LOCALHOST, forward.port)))
+                    .resolve(&host, SocketAddr::new(address, port))
                     .timeout(Duration::from_secs(20))
                     .build()
                     .expect("a client");
-                closed.insert((forward, client))
+                closed.insert(Connection { port, client, _forward: forward })
             }
         };
-        Ok((format!("https://{host}:{}{path}", forward.port), client.clone()))
+        Ok((format!("https://{host}:{port}{path}"), client.clone()))
     }
 
     /// Calls until the service has an answer of its own. (A loop of its own, since traffic is called from a task.)

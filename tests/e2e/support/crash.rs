@@ -15,29 +15,57 @@ use super::world::{SOON, World};
 /// Where that pod is.
 pub(super) const NAMESPACE: &str = "default";
 
-/// Kills what runs in the pod with this uid, written with dashes or underscores; its container is started anew in place.
-const KILL: &str = r#"
-found=
+/// Does `each` to every process of the pod with this uid, written with dashes or underscores.
+const PROCESSES: &str = r#"
 for process in /proc/[0-9]*; do
   if grep -qE "pod($1|${1//-/_})" "$process/cgroup" 2>/dev/null && [ "$(cat "$process/comm")" != pause ]; then
-    kill -9 "${process#/proc/}" && found=yes
+    each
   fi
 done
-[ "$found" = yes ]
+"#;
+
+/// Kills; its container is started anew in place. Says when, in microseconds.
+const KILL: &str = r#"
+each() { kill -9 "${process#/proc/}" && at=$((at == 0 ? ${EPOCHREALTIME/[.,]/} : at)); }
+"#;
+
+/// Says when the oldest of them began, in microseconds; the kernel counts in hundredths of a second since it started.
+const BEGAN: &str = r#"
+each() {
+  local stat=$(<"$process/stat") up
+  read -r up _ </proc/uptime
+  set -- ${stat##*) }
+  set -- $((${EPOCHREALTIME/[.,]/} - (10#${up/./} - ${20}) * 10000))
+  at=$((at == 0 || $1 < at ? $1 : at))
+}
 "#;
 
 impl World {
-    /// Kills the processes of a pod.
-    pub(crate) async fn crash(&self, pod: &Pod) {
+    /// Kills the processes of a pod. Says when, milliseconds of the clock that all pods see.
+    pub(crate) async fn crash(&self, pod: &Pod) -> i64 {
+        self.each_process(pod, KILL).await.unwrap_or_else(|said| panic!("kill {}: {said}", pod.name_any()))
+    }
+
+    /// When a pod's present process began, in the same milliseconds; an error while there is none.
+    pub(crate) async fn began(&self, pod: &Pod) -> Result<i64, String> {
+        self.each_process(pod, BEGAN).await
+    }
+
+    /// What `each` made of the pod's processes: a moment, which there is not where there were none.
+    async fn each_process(&self, pod: &Pod, each: &str) -> Result<i64, String> {
         let killer = self.killer.get_or_init(|| self.make_killer()).await.clone();
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let kill = move || {
-            let into = ["exec", "--namespace", NAMESPACE, &killer, "--", "/bin/bash", "-c", KILL, "kill", &uid];
+        let script = format!("at=0\n{each}{PROCESSES}echo \"$at\"");
+        let run = move || {
+            let into = ["exec", "--namespace", NAMESPACE, &killer, "--", "/bin/bash", "-c", &script, "each", &uid];
             Command::new("kubectl").args(into).output()
         };
-        let output = tokio::task::spawn_blocking(kill).await.expect("kubectl's thread").expect("kubectl");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "the processes of pod {} are killed: {said}", pod.name_any());
+        let output = tokio::task::spawn_blocking(run).await.expect("kubectl's thread").expect("kubectl");
+        let said: Result<i64, _> = String::from_utf8_lossy(&output.stdout).trim().parse();
+        match said {
+            Ok(micros) if micros > 0 => Ok(micros / 1_000),
+            _ => Err(format!("{}{}", said.unwrap_or_default(), String::from_utf8_lossy(&output.stderr))),
+        }
     }
 
     /// Makes the pod that kills, ahead of the moment at which it is to do so.
