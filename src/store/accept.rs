@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use sqlx::PgPool;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::RECORD;
 use super::repeats::Repeat;
@@ -207,12 +208,13 @@ impl Acceptor {
 }
 
 async fn lane(pool: PgPool, calls: Arc<Mutex<mpsc::Receiver<Waiting>>>, company: Arc<Notify>, waker: Waker) {
+    let mut heard = None;
     loop {
         let mut turn = calls.lock().await;
         let Some(group) = gather(&mut turn).await else { return };
         let (calls, answers): (Vec<_>, Vec<_>) =
             group.into_iter().map(|waiting| (waiting.call, waiting.answer)).unzip();
-        let storing = store(&pool, &calls);
+        let storing = store(&pool, &calls, &mut heard);
         tokio::pin!(storing);
         let crowded = async {
             while turn.len() < COMPANY {
@@ -252,9 +254,9 @@ async fn gather(calls: &mut mpsc::Receiver<Waiting>) -> Option<Vec<Waiting>> {
     Some(group)
 }
 
-/// Stores a group; one outcome for each call, in order.
-async fn store(pool: &PgPool, calls: &[Call]) -> Vec<Result<Outcome, Error>> {
-    let known = queue::plain(pool, calls).await;
+/// Stores a group; one outcome for each call, in order. `heard` is when the database answered last.
+async fn store(pool: &PgPool, calls: &[Call], heard: &mut Option<Instant>) -> Vec<Result<Outcome, Error>> {
+    let known = queue::plain(pool, calls, heard).await;
     let left: Vec<&Call> =
         calls.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(call, _)| call).collect();
     let mut decided = if left.is_empty() { Vec::new() } else { decide(pool, &left).await }.into_iter();

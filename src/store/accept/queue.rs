@@ -1,14 +1,19 @@
 //! Puts the messages of calls into the queue, all rows of a group at once (`enqueue` in `0013_accepting.sql`).
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff_sqlx::ToSqlx as _;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Call, Error, Logged, Outcome};
 use crate::domain::TenantId;
 use crate::store::asking::Lent;
+
+/// A database that answered so recently is believed to be there. Under load it always has.
+const FRESH: Duration = Duration::from_millis(10);
 
 /// Whose calls are put into the queue.
 #[derive(Debug, Clone, Copy)]
@@ -32,29 +37,43 @@ impl Queue<'_> {
 
 /// Queues those calls of a group about which nothing is to be decided, neither by what they ask for nor by what holds for their tenants:
 /// most calls are such, and theirs is one question, which is its own transaction. What is known of each call then; `None`: it is to be
-/// decided, and nothing of it is stored.
-pub(super) async fn plain(pool: &PgPool, calls: &[Call]) -> Vec<Option<Result<Outcome, Error>>> {
+/// decided, and nothing of it is stored. `heard` is when the database answered last.
+pub(super) async fn plain(
+    pool: &PgPool,
+    calls: &[Call],
+    heard: &mut Option<Instant>,
+) -> Vec<Option<Result<Outcome, Error>>> {
     let is_plain = |call: &Call| call.repeat.is_none() && call.guard.is_none() && call.numbers.is_none();
     let asked: Vec<&Call> = calls.iter().filter(|call| is_plain(call)).collect();
     if asked.is_empty() {
         return vec![None; calls.len()];
     }
-    let lent = Lent::of(pool).await.map_err(|error| Error::Store(Arc::new(error)));
-    let queued = match lent {
-        Ok(lent) => match lent.hear(async |db| enqueue(db, &asked, Queue::Plain).await).await {
-            Some(Ok(tenants)) => Ok(tenants),
-            // The server said no: nothing is stored, and whose fault it is shows when they are tried otherwise.
-            Some(Err(sqlx::Error::Database(_))) => Ok(HashSet::new()),
-            // Silence says nothing.
-            Some(Err(_)) | None => Err(Error::Commit),
-        },
-        Err(error) => Err(error),
-    };
+    let queued = ask(pool, &asked, heard.is_some_and(|heard| heard.elapsed() < FRESH)).await;
+    *heard = queued.is_ok().then(Instant::now);
     let known = calls.iter().map(|call| match &queued {
         Ok(tenants) => (is_plain(call) && tenants.contains(&call.tenant)).then_some(Ok(Outcome::Accepted)),
         Err(error) => is_plain(call).then(|| Err(error.clone())),
     });
     known.collect()
+}
+
+/// The one question; whose calls were queued. Where the database was not heard a moment ago it is asked for a sign of life first: of a
+/// connection that has died since nothing comes back, and what was asked on it might have been done.
+async fn ask(pool: &PgPool, calls: &[&Call], is_fresh: bool) -> Result<HashSet<TenantId>, Error> {
+    let failed = |error| Error::Store(Arc::new(error));
+    let lent = Lent::of(pool).await.map_err(failed)?;
+    let answer = lent.hear(async |db| {
+        if !is_fresh {
+            db.ping().await.map_err(failed)?;
+        }
+        match enqueue(db, calls, Queue::Plain).await {
+            // The server said no: nothing is stored, and whose fault it is shows when they are tried otherwise.
+            Err(sqlx::Error::Database(_)) => Ok(HashSet::new()),
+            // Silence says nothing.
+            queued => queued.map_err(|_| Error::Commit),
+        }
+    });
+    answer.await.unwrap_or(Err(Error::Commit))
 }
 
 /// Queues calls; gives the tenants whose it queued.
