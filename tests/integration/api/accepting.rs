@@ -345,6 +345,19 @@ impl Clock for Still {
 }
 
 #[tokio::test]
+async fn a_quota_holds_for_calls_without_a_key() {
+    let service = Service::start().await;
+    let api = Api::at(&service.databases, 10_000, Arc::new(Still(SystemClock.now()))).await;
+    let send = async || api.post(&service.key, &json!({"to": number(), "text": "Hej"})).await;
+    for limit in ["messages_per_hour = 1", "messages_per_hour = null, messages_per_day = 1"] {
+        service.enforce(limit).await;
+        assert_eq!(send().await.status, StatusCode::ACCEPTED);
+        assert_eq!(send().await.problem(429), "quota-exceeded", "{limit}");
+    }
+    assert_eq!(service.count("queue").await, 2);
+}
+
+#[tokio::test]
 async fn an_hour_has_its_quota_beside_the_day() {
     let service = Service::start().await;
     service.enforce("messages_per_hour = 3, messages_per_day = 5").await;
