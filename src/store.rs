@@ -161,6 +161,10 @@ pub(crate) const RECORD: usize = 14 * 1024;
 /// something. Shorter than any restart of PostgreSQL, so that what stood before one is asked.
 const FRESH: Duration = Duration::from_millis(50);
 
+/// Between two tries of what asks again while the database is away, at first and at most: one that is back is found soon, however long
+/// it was away (K3). No shorter than what sqlx leaves between two connects while somebody waits.
+pub(crate) const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+
 /// How long connections may take to come back into their pool.
 const RETURNS: Duration = Duration::from_secs(1);
 /// How long a connection may take to close.

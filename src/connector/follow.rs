@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::exchange::Exchange;
 use super::intake::Intake;
 use crate::smpp::backoff::Backoff;
+use crate::store::AGAIN;
 use crate::store::shares::{self, Listener, Notice};
 
 /// Between two readings, whatever was heard.
@@ -51,7 +52,7 @@ impl Follow {
 
     /// Listens to notifications, again and again.
     pub(super) async fn listen(self: Arc<Self>) {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
             match Listener::open(&self.pool).await {
                 Ok(mut listener) => {

@@ -24,6 +24,7 @@ use crate::domain::{Circuit, Clock, MessageId, TenantId};
 use crate::smpp::CommandStatus;
 use crate::smpp::backoff::Backoff;
 use crate::smpp::session::{Outcome, Pending, Responder};
+use crate::store::AGAIN;
 use crate::store::claim::Gate;
 use crate::store::receipts::Receipt;
 use crate::telemetry::health::Ready;
@@ -136,7 +137,7 @@ impl<D: Database> Engine<D> {
             stored: 0,
             unstored: None,
             applying: false,
-            patience: Backoff::new(Duration::from_millis(200), Duration::from_secs(10)),
+            patience: Backoff::new(AGAIN.0, AGAIN.1),
             resume_at: None,
             wound_at: None,
             worked_at: None,

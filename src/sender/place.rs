@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Error;
 use crate::smpp::backoff::Backoff;
 use crate::store::claim::Beginner;
-use crate::store::{self, claim};
+use crate::store::{self, AGAIN, claim};
 use crate::telemetry::health::Ready;
 
 /// Between two looks of one that stands by, and of a successor.
@@ -45,7 +45,7 @@ impl Place {
     /// # Errors
     /// When the login is not a tenant's.
     pub(super) async fn take(&self, stop: &CancellationToken) -> Result<Option<i64>, Error> {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         let mut refused = None;
         loop {
             let insists = refused.is_some_and(|since: Instant| since.elapsed() >= MOMENT);
