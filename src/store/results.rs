@@ -62,7 +62,7 @@ pub async fn settle(pool: &PgPool, batch: &[Settled], flights: &[Uuid]) -> Resul
         rows.push(settled);
     }
     sqlx::query!(
-        "select sender_settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        "select sender_settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         &rows.ids,
         &rows.states,
         &rows.errors as &[Option<i32>],
@@ -71,14 +71,13 @@ pub async fn settle(pool: &PgPool, batch: &[Settled], flights: &[Uuid]) -> Resul
         &rows.tags as &[Option<i32>],
         &rows.submitted as &[Option<Timestamp>],
         &rows.finals as &[Option<Timestamp>],
-        &rows.part_ids,
+        &rows.part_of,
         &rows.part_numbers,
         &rows.part_states,
         &rows.part_errors as &[Option<i32>],
         &rows.part_upstream_ids as &[&str],
         &rows.part_tags,
         &rows.part_times as &[Timestamp],
-        &rows.part_several,
         flights
     )
     .execute(asking(pool))
@@ -98,14 +97,13 @@ struct Rows<'a> {
     tags: Vec<Option<i32>>,
     submitted: Vec<Option<Timestamp>>,
     finals: Vec<Option<Timestamp>>,
-    part_ids: Vec<Uuid>,
+    part_of: Vec<i32>,
     part_numbers: Vec<i16>,
     part_states: Vec<i16>,
     part_errors: Vec<Option<i32>>,
     part_upstream_ids: Vec<&'a str>,
     part_tags: Vec<i32>,
     part_times: Vec<Timestamp>,
-    part_several: Vec<bool>,
 }
 
 impl<'a> Rows<'a> {
@@ -120,15 +118,16 @@ impl<'a> Rows<'a> {
         self.tags.push(whole.map(|part| part.tag));
         self.submitted.push(settled.parts.first().map(|part| part.at.to_sqlx()));
         self.finals.push(settled.final_at.map(|at| at.to_sqlx()));
-        for part in &settled.parts {
-            self.part_ids.push(settled.id.0);
+        // Arrays begin at 1: this message's place. What was taken as one is told by that alone.
+        let place = i32::try_from(self.ids.len()).unwrap_or(i32::MAX);
+        for part in settled.parts.iter().filter(|_| settled.several) {
+            self.part_of.push(place);
             self.part_numbers.push(i16::from(part.part));
             self.part_states.push(part.state.code());
             self.part_errors.push(part.error);
             self.part_upstream_ids.push(&part.upstream_id);
             self.part_tags.push(part.tag);
             self.part_times.push(part.at.to_sqlx());
-            self.part_several.push(settled.several);
         }
     }
 }

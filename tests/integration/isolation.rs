@@ -366,8 +366,7 @@ async fn granted_functions_do_not_reach_the_other_tenant() {
     let settle = |route: RouteId| {
         format!(
             "select sender_settle(array['{queued}'::uuid], array[2::smallint], array[null::integer], array[{route}::bigint], \
-                array['x'], array[1], array[now()], array[null::timestamptz], array['{queued}'::uuid], array[1::smallint], \
-                array[2::smallint], array[null::integer], array['x'], array[1], array[now()], array[false], '{{}}')"
+                array['x'], array[1], array[now()], array[null::timestamptz], '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}')"
         )
     };
     assert_eq!(refusal(&sender, &settle(their_route)).await.as_deref(), Some(DENIED), "a route that is not ours");

@@ -114,9 +114,8 @@ pub(super) async fn enqueue(
         logged.iter().map(|logged| Some(&logged.as_ref()?.reference_hash.as_ref()?[..])).collect();
     // To the end of what is answered: only then is it committed.
     let queued = sqlx::query_scalar!(
-        r#"select unnest(enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)) as "tenant!""#,
+        r#"select unnest(enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)) as "tenant!""#,
         matches!(which, Queue::Plain),
-        &numbers,
         &tenants,
         &batches,
         &days as &[jiff_sqlx::Date],

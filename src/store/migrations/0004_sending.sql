@@ -70,19 +70,27 @@ end $$;
 
 -- Moves a batch from the queue to the log, writes its usage, and clears the flights that it completes; a message of state
 -- 1 stays in the queue, held. All of it is idempotent. What is billed is what was accepted, whatever the sender says (B10).
+-- A message that was taken as one is told by its own place in the arrays, with the upstream's id; of one in several parts each part that
+-- was taken is told apart, with the message's place. Rows are looked up by their place, as in `enqueue`.
 create function sender_settle(ids uuid[], states smallint[], errors integer[], routes bigint[], upstream_ids text[],
-    tags integer[], submitted timestamptz[], finals timestamptz[], part_ids uuid[], part_numbers smallint[],
+    tags integer[], submitted timestamptz[], finals timestamptz[], part_of integer[], part_numbers smallint[],
     part_states smallint[], part_errors integer[], part_upstream_ids text[], part_tags integer[],
-    part_times timestamptz[], part_several boolean[], landed uuid[]) returns void
+    part_times timestamptz[], landed uuid[]) returns void
 language plpgsql security definer set search_path = budstikke, pg_temp set plan_cache_mode = force_generic_plan
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     own constant bigint := current_tenant();
     listens constant boolean := webhook_listens(own);
-    in_queue bigint;
+    several constant boolean := cardinality(part_of) > 0;
+    stored bigint;
     -- Those that a result was written of: they are told of (0010).
     moved uuid[];
     late uuid[];
+    -- Where parts are told apart: the messages' places, and what was accepted of them.
+    places integer[];
+    days date[];
+    amounts bigint[];
+    accepted smallint[];
 begin
     -- One that it neither shares nor was sending by is another tenant's: receipts are found by route.
     if exists (select from unnest(routes) as r (route_id) where r.route_id is not null
@@ -91,72 +99,54 @@ begin
         raise exception 'a route that is not the tenant''s' using errcode = 'insufficient_privilege';
     end if;
     perform from flight where tenant_id = own and flight_id = any (landed) order by flight_id for update;
-    with result as materialized (
-        select * from unnest(ids, states, errors, routes, upstream_ids, tags, submitted, finals)
-            as r (message_id, state, error, route_id, upstream_id, tag, submitted_at, final_at)
-    ), part as materialized (
-        select * from unnest(part_ids, part_numbers, part_states, part_errors, part_upstream_ids, part_tags, part_times,
-                             part_several)
-            as p (message_id, part, state, error, upstream_id, tag, at, several)
-    ), held as (
-        update queue q set state = 1 from result r
-        where r.state = 1 and q.tenant_id = own and q.message_id = r.message_id
-        returning q.message_id, q.day, q.amount, q.parts
+    with held as (
+        update queue q set state = 1 from generate_series(1, cardinality(ids)) as r (n)
+        where states[r.n] = 1 and q.tenant_id = own and q.message_id = ids[r.n]
+        returning r.n, q.day, q.amount, q.parts
     ), gone as (
-        delete from queue q using result r
-        where r.state <> 1 and q.tenant_id = own and q.message_id = r.message_id
-        returning q.*, r.state as became, r.error, r.route_id, r.upstream_id, r.tag, r.submitted_at, r.final_at
+        delete from queue q using generate_series(1, cardinality(ids)) as r (n)
+        where states[r.n] <> 1 and q.tenant_id = own and q.message_id = ids[r.n]
+        returning r.n, q.*
     ), logged as (
         insert into message_log (tenant_id, message_id, day, batch_id, state, error, parts, amount, route_id,
                                  upstream_id, tag, submitted_at, final_at, log_key, entry, number_hash, reference_hash)
-        select tenant_id, message_id, day, batch_id, became, error, parts, amount, route_id,
-               upstream_id, tag, submitted_at, final_at, log_key, entry, number_hash, reference_hash
+        select tenant_id, message_id, day, batch_id, states[n], errors[n], parts, amount, routes[n],
+               upstream_ids[n], tags[n], submitted[n], finals[n], log_key, entry, number_hash, reference_hash
         from gone
-    ), parted as (
-        insert into message_part (tenant_id, message_id, part, day, state, error, route_id, upstream_id, tag)
-        select own, p.message_id, p.part, g.day, p.state, p.error, g.route_id, p.upstream_id, p.tag
-        from gone g join part p using (message_id)
-        where p.several
+    ), result as (
+        select n, day, amount, parts, true as is_gone from gone union all select n, day, amount, parts, false from held
     ), used as (
         insert into usage (tenant_id, message_id, part, month, at, amount)
-        select own, p.message_id, p.part, date_trunc('month', s.day)::date, p.at, s.amount
-        from (
-            select message_id, day, amount, parts from gone union all select message_id, day, amount, parts from held
-        ) s
-        join part p using (message_id)
-        -- Never more than was accepted, whatever a route's style made of it.
-        where p.part between 1 and s.parts
+        select own, ids[n], 1, date_trunc('month', day)::date, submitted[n], amount from result where upstream_ids[n] is not null
         on conflict do nothing
     ), cleared as (
         delete from flight where tenant_id = own and flight_id = any (landed)
     )
-    select (select count(*) from gone) + (select count(*) from held), case when listens then array(select message_id from gone) end
-    into in_queue, moved;
+    select count(*), array_agg(ids[n]) filter (where listens and is_gone), array_agg(n) filter (where several),
+        array_agg(day) filter (where several), array_agg(amount) filter (where several), array_agg(parts) filter (where several)
+    into stored, moved, places, days, amounts, accepted from result;
     -- Its sender has come back after it was ended as of unknown fate, by its key's day or by a release: what became of it is
     -- known now, and what was accepted is billed (B10). Looked for only where one is not in the queue, which is rare.
-    if in_queue < cardinality(ids) then
+    if stored < cardinality(ids) then
         with known as (
-            update message_log l set state = r.state, error = r.error, route_id = r.route_id, upstream_id = r.upstream_id,
-                tag = r.tag, submitted_at = r.submitted_at, final_at = r.final_at
-            from unnest(ids, states, errors, routes, upstream_ids, tags, submitted, finals)
-                as r (message_id, state, error, route_id, upstream_id, tag, submitted_at, final_at)
-            where l.tenant_id = own and l.message_id = r.message_id and l.state = 8 and l.route_id is null
-              and r.route_id is not null
-            returning l.message_id, l.day, l.parts, l.amount, l.route_id
-        ), part as materialized (
-            select p.*, k.day, k.parts, k.amount, k.route_id
-            from unnest(part_ids, part_numbers, part_states, part_errors, part_upstream_ids, part_tags, part_times, part_several)
-                as p (message_id, part, state, error, upstream_id, tag, at, several) join known k using (message_id)
-        ), parted as (
-            insert into message_part (tenant_id, message_id, part, day, state, error, route_id, upstream_id, tag)
-            select own, message_id, part, day, state, error, route_id, upstream_id, tag from part where several
+            update message_log l set state = states[r.n], error = errors[r.n], route_id = routes[r.n],
+                upstream_id = upstream_ids[r.n], tag = tags[r.n], submitted_at = submitted[r.n], final_at = finals[r.n]
+            from generate_series(1, cardinality(ids)) as r (n)
+            where l.tenant_id = own and l.message_id = ids[r.n] and l.state = 8 and l.route_id is null and routes[r.n] is not null
+            returning r.n, l.day, l.parts, l.amount
         ), used as (
             insert into usage (tenant_id, message_id, part, month, at, amount)
-            select own, message_id, part, date_trunc('month', day)::date, at, amount from part where part between 1 and parts
+            select own, ids[n], 1, date_trunc('month', day)::date, submitted[n], amount from known where upstream_ids[n] is not null
             on conflict do nothing
         )
-        select array(select message_id from known) into late;
+        select array_agg(ids[n]), places || array_agg(n), days || array_agg(day), amounts || array_agg(amount),
+            accepted || array_agg(parts)
+        into late, places, days, amounts, accepted from known;
         moved := moved || late;
+    end if;
+    if several and cardinality(places) > 0 then
+        perform settle_parts(own, ids, states, routes, part_of, part_numbers, part_states, part_errors, part_upstream_ids, part_tags,
+            part_times, places, days, amounts, accepted);
     end if;
     if listens and cardinality(moved) > 0 then
         perform webhook_tell_messages(array_agg(own), array_agg(r.message_id), array_agg(r.state), array_agg(r.error),
@@ -168,6 +158,33 @@ begin
     end if;
 end $$;
 
+-- Of messages in several parts, those at `places` of the batch: logs each part that was taken, and writes its usage. A held one is
+-- billed and not logged yet.
+create function settle_parts(own bigint, ids uuid[], states smallint[], routes bigint[], part_of integer[], part_numbers smallint[],
+    part_states smallint[], part_errors integer[], part_upstream_ids text[], part_tags integer[], part_times timestamptz[],
+    places integer[], days date[], amounts bigint[], accepted smallint[]) returns void
+language plpgsql set search_path = budstikke, pg_temp as $$
+declare
+    -- Where a message's day, amount and parts are, by its place.
+    known integer[];
+begin
+    for i in 1 .. cardinality(places) loop
+        known[places[i]] := i;
+    end loop;
+    insert into message_part (tenant_id, message_id, part, day, state, error, route_id, upstream_id, tag)
+    select own, ids[part_of[p.n]], part_numbers[p.n], days[known[part_of[p.n]]], part_states[p.n], part_errors[p.n],
+        routes[part_of[p.n]], part_upstream_ids[p.n], part_tags[p.n]
+    from generate_series(1, cardinality(part_of)) as p (n)
+    where known[part_of[p.n]] is not null and states[part_of[p.n]] <> 1;
+    insert into usage (tenant_id, message_id, part, month, at, amount)
+    select own, ids[part_of[p.n]], part_numbers[p.n], date_trunc('month', days[known[part_of[p.n]]])::date, part_times[p.n],
+        amounts[known[part_of[p.n]]]
+    from generate_series(1, cardinality(part_of)) as p (n)
+    -- Never more than was accepted, whatever a route's style made of it.
+    where known[part_of[p.n]] is not null and part_numbers[p.n] between 1 and accepted[known[part_of[p.n]]]
+    on conflict do nothing;
+end $$;
+
 grant execute on function sender_adopt(bigint, boolean, smallint), sender_launch(bigint, uuid, bigint, uuid[]),
-    sender_settle(uuid[], smallint[], integer[], bigint[], text[], integer[], timestamptz[], timestamptz[], uuid[], smallint[],
-        smallint[], integer[], text[], integer[], timestamptz[], boolean[], uuid[]) to budstikke_sender;
+    sender_settle(uuid[], smallint[], integer[], bigint[], text[], integer[], timestamptz[], timestamptz[], integer[], smallint[],
+        smallint[], integer[], text[], integer[], timestamptz[], uuid[]) to budstikke_sender;

@@ -134,7 +134,7 @@ impl Scene {
             "select sender_settle($1, array_fill($2::smallint, array[cardinality($1)]), array_fill(null::integer, array[cardinality($1)]),
                  array_fill($3::bigint, array[cardinality($1)]), $4, array_fill(1, array[cardinality($1)]),
                  array_fill(now(), array[cardinality($1)]), array_fill(case when $5 then now() end, array[cardinality($1)]),
-                 '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')",
+                 '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')",
         )
         .bind(&ids)
         .bind(state)

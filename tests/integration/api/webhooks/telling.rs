@@ -89,8 +89,8 @@ async fn messages_that_are_final_at_once_and_those_of_several_parts_are_told_of_
     scene.settle(&[&without_receipt], SENT, true).await;
     sqlx::query(
         "select sender_settle(array[$1::uuid], array[2::smallint], array[null::integer], array[$2::bigint], array[null], array[null::integer],
-             array[now()], array[null::timestamptz], array[$1::uuid, $1::uuid], array[1, 2]::smallint[], array[2, 2]::smallint[],
-             array[null, null]::integer[], array['one', 'two'], array[1, 1], array[now(), now()], array[true, true], '{}')",
+             array[now()], array[null::timestamptz], array[1, 1], array[1, 2]::smallint[], array[2, 2]::smallint[],
+             array[null, null]::integer[], array['one', 'two'], array[1, 1], array[now(), now()], '{}')",
     )
     .bind(&long)
     .bind(scene.route.0)
