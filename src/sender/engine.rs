@@ -77,11 +77,12 @@ pub(super) struct Engine<D> {
     submits: FuturesUnordered<Submit>,
     receipts: Vec<Unapplied>,
     launching: bool,
-    storing: bool,
+    /// Batches of results that are being stored.
+    storing: usize,
     /// Batches of results that were stored.
     stored: u64,
-    /// A batch that the database did not take.
-    unstored: Option<Batch<Responder>>,
+    /// Batches that the database did not take.
+    unstored: Vec<Batch<Responder>>,
     applying: bool,
     patience: Backoff,
     /// The database is left alone until then.
@@ -133,9 +134,9 @@ impl<D: Database> Engine<D> {
             submits: FuturesUnordered::new(),
             receipts: Vec::new(),
             launching: false,
-            storing: false,
+            storing: 0,
             stored: 0,
-            unstored: None,
+            unstored: Vec::new(),
             applying: false,
             patience: Backoff::new(AGAIN.0, AGAIN.1),
             resume_at: None,
@@ -209,7 +210,7 @@ impl<D: Database> Engine<D> {
             && self.submits.is_empty()
             && self.jobs.is_empty()
             && self.book.ledger.is_empty()
-            && self.unstored.is_none()
+            && self.unstored.is_empty()
             && self.receipts.is_empty();
         if !settled && moment.now >= by {
             tracing::warn!(unsettled = self.book.unsettled(), "stopping with messages of unknown fate");

@@ -1,6 +1,7 @@
-//! What is to be stored: results, the receipts that came before they were, and flights that are over. Batches are
-//! stored one after the other, so that a flight is cleared with the last of its messages and never before.
-use std::collections::{HashMap, VecDeque};
+//! What is to be stored: results, the receipts that came before they were, and flights that are over. Several batches may be
+//! under way, and come to the database in any order: a flight is cleared with the last of its messages where one batch has all
+//! that are left of it, else after that; never before.
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -25,7 +26,18 @@ pub(super) struct Entry<A> {
 pub(super) struct Batch<A> {
     pub(super) results: Vec<Settled>,
     pub(super) flights: Vec<Uuid>,
+    /// Flights that it holds messages of and does not clear, once for each.
+    flying: Vec<Uuid>,
     acks: Vec<A>,
+}
+
+/// The messages of a flight whose result is not stored.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    /// Those in no batch.
+    left: usize,
+    /// Those in batches under way.
+    under_way: usize,
 }
 
 /// What became of a receipt.
@@ -42,12 +54,11 @@ pub(super) enum Met<A> {
 pub(super) struct Ledger<A> {
     entries: HashMap<MessageId, Entry<A>>,
     order: VecDeque<MessageId>,
-    /// Messages of the batch under way.
-    storing: Vec<MessageId>,
-    /// Receipts for messages of the batch under way: too late to be merged, too early to be applied.
-    late: Vec<(Receipt, A)>,
-    /// Messages of each flight whose result is not stored.
-    flights: HashMap<Uuid, usize>,
+    /// Messages of the batches under way.
+    storing: HashSet<MessageId>,
+    /// Receipts for those: too late to be merged, too early to be applied.
+    late: Vec<(MessageId, Receipt, A)>,
+    flights: HashMap<Uuid, Open>,
     /// Flights without such messages.
     landed: Vec<Uuid>,
     by_upstream: HashMap<(RouteId, Box<str>), MessageId>,
@@ -58,7 +69,7 @@ impl<A> Default for Ledger<A> {
         Self {
             entries: HashMap::new(),
             order: VecDeque::new(),
-            storing: Vec::new(),
+            storing: HashSet::new(),
             late: Vec::new(),
             flights: HashMap::new(),
             landed: Vec::new(),
@@ -76,6 +87,11 @@ impl<A> Ledger<A> {
     /// Nothing is to be stored.
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0 && self.landed.is_empty() && self.late.is_empty()
+    }
+
+    /// Results that no batch under way stores.
+    pub(super) fn waiting(&self) -> usize {
+        self.order.len()
     }
 
     /// There is something that no batch under way stores.
@@ -98,7 +114,7 @@ impl<A> Ledger<A> {
         if messages == 0 {
             self.landed.push(flight);
         } else {
-            self.flights.insert(flight, messages);
+            self.flights.insert(flight, Open { left: messages, under_way: 0 });
         }
     }
 
@@ -109,19 +125,21 @@ impl<A> Ledger<A> {
 
     /// A message left its flight without a result.
     pub(super) fn released(&mut self, flight: Uuid) {
-        if self.left(flight, 1) {
+        if let Some(open) = self.flights.get_mut(&flight) {
+            open.left = open.left.saturating_sub(1);
+        }
+        if self.is_over(flight) {
             self.landed.push(flight);
         }
     }
 
-    fn left(&mut self, flight: Uuid, messages: usize) -> bool {
-        let Some(open) = self.flights.get_mut(&flight) else { return false };
-        *open = open.saturating_sub(messages);
-        if *open > 0 {
-            return false;
+    /// Whether nothing is open of a flight any more; then it is forgotten.
+    fn is_over(&mut self, flight: Uuid) -> bool {
+        let over = self.flights.get(&flight).is_some_and(|open| open.left == 0 && open.under_way == 0);
+        if over {
+            self.flights.remove(&flight);
         }
-        self.flights.remove(&flight);
-        true
+        over
     }
 
     /// The upstream took a part: from now on a receipt can name it.
@@ -142,7 +160,7 @@ impl<A> Ledger<A> {
         self.entries.insert(entry.settled.id, entry);
     }
 
-    /// Merges a receipt into the result of message `id`, or keeps it until the batch under way is stored.
+    /// Merges a receipt into the result of message `id`, or keeps it until the batch that has it is stored.
     pub(super) fn receive(&mut self, id: MessageId, receipt: Receipt, ack: A) -> Met<A> {
         if let Some(entry) = self.entries.get_mut(&id) {
             if merge(&mut entry.settled.parts, &mut entry.done, &receipt) {
@@ -150,39 +168,65 @@ impl<A> Ledger<A> {
                 return Met::Merged;
             }
         } else if self.storing.contains(&id) {
-            self.late.push((receipt, ack));
+            self.late.push((id, receipt, ack));
             return Met::Merged;
         }
         Met::Elsewhere(receipt, ack)
     }
 
-    /// Takes up to `most` results, oldest first, to be stored; the batch before must be stored.
+    /// Takes up to `most` results, oldest first, to be stored.
     pub(super) fn batch(&mut self, most: usize) -> Batch<A> {
-        let mut batch = Batch { results: Vec::new(), flights: std::mem::take(&mut self.landed), acks: Vec::new() };
+        let flights = std::mem::take(&mut self.landed);
+        let mut batch = Batch { results: Vec::new(), flights, flying: Vec::new(), acks: Vec::new() };
         while batch.results.len() < most {
             let Some(id) = self.order.pop_front() else { break };
             let Some(mut entry) = self.entries.remove(&id) else { continue };
             conclude(&mut entry);
-            if let Some(flight) = entry.flight.filter(|flight| self.left(*flight, 1)) {
-                batch.flights.push(flight);
-            }
-            self.storing.push(id);
+            batch.flying.extend(entry.flight);
+            self.storing.insert(id);
             batch.results.push(entry.settled);
             batch.acks.append(&mut entry.acks);
         }
+        self.lands_with(&mut batch);
         batch
     }
 
-    /// The batch is committed: returns what to acknowledge, and the receipts that can be applied now.
+    /// Has a batch clear the flights that it has all of what is left of, and keep what it holds of others.
+    fn lands_with(&mut self, batch: &mut Batch<A>) {
+        let mut own = HashMap::<Uuid, usize>::new();
+        batch.flying.iter().for_each(|flight| *own.entry(*flight).or_default() += 1);
+        for (flight, messages) in own {
+            let Some(open) = self.flights.get_mut(&flight) else { continue };
+            open.left = open.left.saturating_sub(messages);
+            if open.left == 0 && open.under_way == 0 {
+                self.flights.remove(&flight);
+                batch.flights.push(flight);
+                batch.flying.retain(|flying| *flying != flight);
+            } else {
+                open.under_way += messages;
+            }
+        }
+    }
+
+    /// A batch is committed: returns what to acknowledge, and the receipts that can be applied now.
     pub(super) fn stored(&mut self, batch: Batch<A>) -> (Vec<A>, Vec<(Receipt, A)>) {
         for settled in &batch.results {
+            self.storing.remove(&settled.id);
             let Some(route) = settled.route else { continue };
             for part in &settled.parts {
                 self.by_upstream.remove(&(route, part.upstream_id.clone()));
             }
         }
-        self.storing.clear();
-        (batch.acks, std::mem::take(&mut self.late))
+        for flight in batch.flying {
+            if let Some(open) = self.flights.get_mut(&flight) {
+                open.under_way = open.under_way.saturating_sub(1);
+            }
+            if self.is_over(flight) {
+                self.landed.push(flight);
+            }
+        }
+        let ready = self.late.extract_if(.., |(id, ..)| !self.storing.contains(id));
+        (batch.acks, ready.map(|(_, receipt, ack)| (receipt, ack)).collect())
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::answers::{FAULT_DELAY, FAULTS, UNANSWERED};
@@ -155,6 +155,33 @@ fn a_receipt_while_the_result_is_being_stored_waits_for_that() {
     assert!(acks.is_empty());
     assert_eq!(receipts, [(late.clone(), "ack")]);
     assert_eq!(book.receive(late.clone(), "ack"), Met::Elsewhere(late, "ack"), "it is the database's now");
+}
+
+#[test]
+fn a_flight_is_cleared_after_every_batch_that_has_some_of_it() {
+    let (now, flight) = (moment(), Uuid::from_u128(7));
+    let mut book = TestBook::new(&[leg(1, &[])]);
+    book.set_intake(0, Intake::All, now);
+    for number in 1..=3 {
+        book.add(id(number), opened(1, now), None, now);
+    }
+    let picked = book.pick(0, 100, 100);
+    book.launched(0, flight, &picked, &picked, now);
+    while let Some(next) = book.next(0, now) {
+        book.answered(next.id, 1, taken(&next.id.0.to_string()), false, now);
+    }
+    let [first, last] = [book.ledger.batch(2), book.ledger.batch(2)];
+    assert_eq!((first.results.len(), last.results.len()), (2, 1));
+    assert!(first.flights.is_empty() && last.flights.is_empty(), "either may be lost");
+    let late = receipt(&id(1).0.to_string(), MessageState::Delivered, now.at);
+    assert_eq!(book.receive(late.clone(), "ack"), Met::Merged);
+    assert!(book.ledger.stored(last).1.is_empty(), "its message is in the other one");
+    assert!(!book.ledger.has_more(), "the other one may still be lost");
+    assert_eq!(book.ledger.stored(first).1, [(late, "ack")]);
+    let end = book.ledger.batch(2);
+    assert_eq!((end.results.len(), &end.flights[..]), (0, &[flight][..]));
+    book.ledger.stored(end);
+    assert!(book.ledger.is_empty() && book.is_idle());
 }
 
 #[test]
@@ -418,6 +445,7 @@ fn whatever_happens_every_message_ends_once_and_every_flight_is_cleared() {
         let mut open: HashSet<Uuid> = HashSet::new();
         let mut ended: BTreeMap<MessageId, Settled> = BTreeMap::new();
         let mut flights = 0;
+        let (mut flown, mut storing) = (HashMap::new(), Vec::<Batch<&'static str>>::new());
         let mut script = script.into_iter().chain(std::iter::repeat((11, 0)));
         for step in 0..20_000 {
             let (choice, route_choice) = script.next().expect("endless");
@@ -435,6 +463,7 @@ fn whatever_happens_every_message_ends_once_and_every_flight_is_cleared() {
                     if choice == 6 {
                         book.not_launched(flight, &picked, now);
                     } else {
+                        flown.extend(picked.iter().map(|id| (*id, flight)));
                         book.launched(route, flight, &picked, &picked, now);
                     }
                 }
@@ -447,11 +476,17 @@ fn whatever_happens_every_message_ends_once_and_every_flight_is_cleared() {
             let batch = book.ledger.batch(3);
             for flight in &batch.flights {
                 prop_assert!(open.remove(flight), "a flight was cleared twice");
+                let mut unsure = storing.iter().flat_map(|batch| &batch.results);
+                prop_assert!(unsure.all(|settled| flown.get(&settled.id) != Some(flight)), "a flight was cleared early");
             }
             for settled in &batch.results {
                 prop_assert!(ended.insert(settled.id, settled.clone()).is_none(), "a message ended twice");
             }
-            book.ledger.stored(batch);
+            storing.push(batch);
+            // The database takes them in any order, and some late.
+            while storing.len() > 1 || (step % 3 == 0 && !storing.is_empty()) {
+                book.ledger.stored(storing.swap_remove(usize::from(choice) % storing.len()));
+            }
             now = after(now, Duration::from_millis(50));
             book.wind(now);
             if ended.len() == sizes.len() && book.ledger.is_empty() {

@@ -1,4 +1,4 @@
-//! What the engine has the database do: one read, one launch, one batch of results and one of receipts at a time.
+//! What the engine has the database do: one read, one launch, one batch of receipts and two of results at a time.
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -17,6 +17,8 @@ use crate::store::results;
 
 /// A flight that was begun more often than this is held: it seems to crash its sender.
 const ATTEMPTS: i16 = 5;
+/// Batches of results that are stored at once: the database computes one while another's commit is written to the disk.
+const STORED_AT_ONCE: usize = 2;
 /// With credit for so many parts, a flight does not wait for more.
 const FLIGHT_PARTS: u32 = 64;
 
@@ -178,11 +180,11 @@ impl<D: Database> Engine<D> {
         self.book.waiting() > 0
             || !self.book.is_idle()
             || !self.book.ledger.is_empty()
-            || self.unstored.is_some()
+            || !self.unstored.is_empty()
             || !self.receipts.is_empty()
             || !self.submits.is_empty()
             || self.launching
-            || self.storing
+            || self.storing > 0
             || self.applying
     }
 
@@ -218,19 +220,22 @@ impl<D: Database> Engine<D> {
     }
 
     fn store(&mut self, moment: Moment) {
-        if self.storing {
-            return;
+        while self.storing < STORED_AT_ONCE {
+            let batch = match self.unstored.pop() {
+                Some(batch) => batch,
+                None if self.worth_storing(moment) => self.book.ledger.batch(self.pace.results),
+                None => return,
+            };
+            self.store_batch(batch);
         }
-        let batch = match self.unstored.take() {
-            Some(batch) => batch,
-            None if self.worth_storing(moment) => self.book.ledger.batch(self.pace.results),
-            None => return,
-        };
+    }
+
+    fn store_batch(&mut self, batch: Batch<Responder>) {
         for settled in &batch.results {
             tracing::trace!(message = %settled.id, state = ?settled.state, "storing");
         }
         let database = self.database.clone();
-        self.storing = true;
+        self.storing += 1;
         self.jobs.push(Box::pin(async move {
             let began = Instant::now();
             let result = database.settle(&batch.results, &batch.flights).await;
@@ -238,13 +243,14 @@ impl<D: Database> Engine<D> {
         }));
     }
 
-    /// Whether a batch is full, old, or has nothing to wait for.
+    /// Whether a batch is full, or is the only one and old or has nothing to wait for.
     fn worth_storing(&self, moment: Moment) -> bool {
         let ledger = &self.book.ledger;
-        ledger.has_more()
-            && (ledger.len() >= self.pace.results
-                || self.submits.is_empty()
-                || ledger.waiting_since().is_none_or(|since| moment.now >= since + self.pace.gather))
+        ledger.waiting() >= self.pace.results
+            || self.storing == 0
+                && ledger.has_more()
+                && (self.submits.is_empty()
+                    || ledger.waiting_since().is_none_or(|since| moment.now >= since + self.pace.gather))
     }
 
     fn apply(&mut self) {
@@ -295,7 +301,7 @@ impl<D: Database> Engine<D> {
                 }
             }
             Done::Stored { batch, began, result } => {
-                self.storing = false;
+                self.storing = self.storing.saturating_sub(1);
                 match result {
                     Ok(()) => {
                         self.well();
@@ -303,7 +309,7 @@ impl<D: Database> Engine<D> {
                         self.take_stored(batch);
                     }
                     Err(error) => {
-                        self.unstored = Some(batch);
+                        self.unstored.push(batch);
                         self.ill(&error, moment);
                     }
                 }
