@@ -20,7 +20,7 @@ use crate::smpp::vendor::Flow;
 use crate::store::receipts::Receipt;
 
 /// Between two tries, at first and at most: a connector that starts anew is found soon, however long it was away.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 /// How long connecting and binding may take, each.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The connector answers every submit, at the latest when its upstream's time-out strikes; longer than any of those.
