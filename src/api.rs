@@ -198,7 +198,7 @@ impl Shared {
 
     /// Both instances answer, and the schema is recent enough.
     async fn can_serve(&self) -> bool {
-        matches!(store::schema_is_recent(&self.pool).await, Ok(true)) && self.keyring.answers().await
+        matches!(store::schema_is_recent(store::asking(&self.pool)).await, Ok(true)) && self.keyring.answers().await
     }
 }
 

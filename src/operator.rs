@@ -275,7 +275,7 @@ async fn become_ready(context: Arc<Context>, worlds: Vec<Arc<World>>, ready: Rea
         futures::future::select_all(worlds.iter().map(|world| Box::pin(world.synced()))).await;
     }
     loop {
-        match store::schema_is_recent(&context.pool).await {
+        match store::schema_is_recent(store::asking(&context.pool)).await {
             Ok(true) => return ready.set(true),
             Ok(false) => tracing::info!("waiting for the schema to be migrated"),
             Err(error) => tracing::info!(%error, "waiting for the database"),

@@ -36,9 +36,9 @@ pub mod webhooks;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use asking::asking;
+pub(crate) use asking::{Lent, asking, silent};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgExecutor};
 use zeroize::Zeroizing;
 
 /// Whether a statement gave up a lock that others hold, because it was told to wait no longer.
@@ -210,7 +210,7 @@ pub(crate) async fn release(pool: &PgPool) {
 ///
 /// # Errors
 /// When the database does not answer, or has no schema yet.
-pub async fn schema_is_recent(pool: &PgPool) -> Result<bool, sqlx::Error> {
-    let version: Option<i64> = sqlx::query_scalar("select schema_version()").fetch_one(asking(pool)).await?;
+pub async fn schema_is_recent(db: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
+    let version: Option<i64> = sqlx::query_scalar("select schema_version()").fetch_one(db).await?;
     Ok(version >= migrate::newest())
 }

@@ -271,7 +271,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
 /// Says whether the role can work, again every two seconds.
 async fn readiness(shared: Arc<Shared>, ready: Ready) {
     loop {
-        let recent = matches!(store::schema_is_recent(&shared.pool).await, Ok(true));
+        let recent = matches!(store::schema_is_recent(store::asking(&shared.pool)).await, Ok(true));
         ready.set(recent && shared.keyring.answers().await);
         tokio::time::sleep(Duration::from_secs(2)).await;
     }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Error;
 use crate::smpp::backoff::Backoff;
 use crate::store::claim::Beginner;
-use crate::store::{self, AGAIN, claim};
+use crate::store::{self, AGAIN, Lent, claim, silent};
 use crate::telemetry::health::Ready;
 
 /// Between two looks of one that stands by, and of a successor.
@@ -77,12 +77,18 @@ impl Place {
         }
     }
 
+    /// Both questions on one connection: to open one takes longer than all else that a sender does before it sends, and one that was
+    /// given back is not there for the next question yet.
     async fn ask(&self, insists: bool) -> Result<Asked, claim::Error> {
-        if !store::schema_is_recent(&self.pool).await.map_err(claim::Error::Begin)? {
-            return Ok(Asked::OldSchema);
-        }
         let beginner = Beginner { stands_by: self.stands_by, pod: self.pod, insists };
-        Ok(claim::begin(&self.pool, beginner).await?.map_or(Asked::Taken, Asked::Begun))
+        let lent = Lent::of(&self.pool).await.map_err(claim::Error::Begin)?;
+        let asked = lent.hear(async |db| {
+            if !store::schema_is_recent(&mut *db).await.map_err(claim::Error::Begin)? {
+                return Ok(Asked::OldSchema);
+            }
+            Ok(claim::begin(db, beginner).await?.map_or(Asked::Taken, Asked::Begun))
+        });
+        asked.await.unwrap_or_else(|| Err(claim::Error::Begin(silent())))
     }
 
     /// Gives signs of life for as long as it is polled: where others stand by, and from `stop` on.

@@ -53,7 +53,8 @@ impl Drop for Lent {
     }
 }
 
-fn silent() -> sqlx::Error {
+/// What is said where nothing was heard.
+pub(crate) fn silent() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "nothing was heard from the database"))
 }
 

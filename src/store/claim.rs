@@ -103,10 +103,9 @@ impl Beginner {
 ///
 /// # Errors
 /// When the database says no.
-pub async fn begin(pool: &PgPool, beginner: Beginner) -> Result<Option<i64>, Error> {
+pub async fn begin(db: impl PgExecutor<'_>, beginner: Beginner) -> Result<Option<i64>, Error> {
     let Beginner { stands_by, pod, insists } = beginner;
-    let begun =
-        sqlx::query_scalar!("select sender_begin($1, $2, $3)", stands_by, pod, insists).fetch_one(asking(pool)).await;
+    let begun = sqlx::query_scalar!("select sender_begin($1, $2, $3)", stands_by, pod, insists).fetch_one(db).await;
     begun.map_err(|error| match error.as_database_error().and_then(|error| error.code()).as_deref() {
         Some(INSUFFICIENT_PRIVILEGE) => Error::NoTenant,
         _ => Error::Begin(error),
