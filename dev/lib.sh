@@ -97,15 +97,15 @@ install_packages() {
   command -v cargo >/dev/null || die "Rust is needed (the version is in rust-toolchain.toml): install rustup or cargo and run this again."
 }
 
-# The two binaries of a build are told apart by their profile: release is what is shipped, debug has the simulator.
+# The two builds are told apart by their profile: release is what is shipped, debug has the simulator.
 # BUDSTIKKE_PROFILE=debug runs the latter in all pods, for those who change the code and try it.
 profile=${BUDSTIKKE_PROFILE:-release}
 build_release() { (cd "$repository" && cargo build --release --locked); }
 build_simulator() { (cd "$repository" && cargo build --locked --features simulate); }
-binary() { # release | debug
+binaries() { # release | debug
   local host
   host=$(rustc -vV | sed -n 's/^host: //p')
-  echo "$CARGO_TARGET_DIR/$host/$1/budstikke"
+  echo "$CARGO_TARGET_DIR/$host/$1"
 }
 
 # Packs and loads one image; pods that still run an older build of the same name are replaced.
@@ -127,12 +127,16 @@ replace_pods() { # TAG
 
 load_images() {
   # Debugging symbols would be nine tenths of the archive.
-  strip --strip-debug -o "$BUDSTIKKE_CACHE/simulator" "$(binary debug)"
-  load_image "$simulator_image" budstikke "$BUDSTIKKE_CACHE/simulator"
+  local stripped=$BUDSTIKKE_CACHE/stripped program
+  mkdir -p "$stripped"
+  for program in budstikke budstikke-sender; do
+    strip --strip-debug -o "$stripped/$program" "$(binaries debug)/$program"
+  done
+  load_image "$simulator_image" budstikke "$stripped"
   if [ "$profile" = debug ]; then
-    load_image "$image" budstikke "$BUDSTIKKE_CACHE/simulator"
+    load_image "$image" budstikke "$stripped"
   else
-    load_image "$image" budstikke "$(binary release)"
+    load_image "$image" budstikke "$(binaries release)"
   fi
   load_image "$postgres_image" postgres
 }

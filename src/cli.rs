@@ -1,4 +1,4 @@
-//! The command line: one subcommand per role, and the tools that print what is generated.
+//! The command line: one subcommand per role, and the tools that print what is generated. Senders have a program of their own.
 //! The only room that turns errors into exit codes and text for people.
 use std::process::ExitCode;
 
@@ -20,8 +20,6 @@ enum Role {
     Api(crate::api::Args),
     /// Tell tenants' webhooks what happened.
     Worker(crate::worker::Args),
-    /// Submit one tenant's messages.
-    Sender(crate::sender::Args),
     /// Hold one route's upstream binds and serve its senders.
     Connector(crate::connector::Args),
     /// Bring both database schemas to this version; safe to run twice and by two at once.
@@ -43,9 +41,28 @@ enum Role {
     Simulate(crate::simulator::Args),
 }
 
+/// Submit one tenant's messages.
+#[derive(Parser)]
+#[command(name = "budstikke-sender", version)]
+struct Sender {
+    #[command(flatten)]
+    args: crate::sender::Args,
+}
+
 /// Parses the arguments, runs the role, and reports a failure in one line (causes included) on standard error.
 pub fn main() -> ExitCode {
-    match run(Cli::parse().role) {
+    end(run(Cli::parse().role))
+}
+
+/// The same of the binary that is a sender and nothing else. It has little to do at once: one thread keeps it within 15 MiB.
+pub fn sender() -> ExitCode {
+    let Sender { args } = Sender::parse();
+    choose_cryptography();
+    end(serve(&mut tokio::runtime::Builder::new_current_thread(), async { Ok(crate::sender::run(args).await?) }))
+}
+
+fn end(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "stopped");
@@ -58,13 +75,22 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(role: Role) -> anyhow::Result<()> {
-    // Two versions of one provider choice in the graph would panic at first use: say it once, here.
+/// Two versions of one provider choice in the graph would panic at first use: say it once, here.
+fn choose_cryptography() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+fn serve(runtime: &mut tokio::runtime::Builder, role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    crate::telemetry::init()?;
+    runtime.enable_all().build()?.block_on(role)
+}
+
+fn run(role: Role) -> anyhow::Result<()> {
+    choose_cryptography();
     let text = match role {
         Role::Crd => crate::crd::yaml()?,
         Role::Openapi => crate::api::openapi::json()?,
-        role => return serve(role),
+        role => return run_role(role),
     };
     #[expect(clippy::print_stdout, reason = "this command's result is its output")]
     {
@@ -73,22 +99,18 @@ fn run(role: Role) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn serve(role: Role) -> anyhow::Result<()> {
-    crate::telemetry::init()?;
-    let mut builder = match role {
-        // A sender has little to do at once: one thread keeps it within 15 MiB.
-        Role::Sender(_) => tokio::runtime::Builder::new_current_thread(),
+fn run_role(role: Role) -> anyhow::Result<()> {
+    let mut runtime = match role {
         // Its clock relies on it: see `stay_awake`.
         #[cfg(feature = "simulate")]
         Role::Simulate(_) => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    builder.enable_all().build()?.block_on(async {
+    serve(&mut runtime, async {
         match role {
             Role::Operator(args) => crate::operator::run(args).await?,
             Role::Api(args) => crate::api::run(args).await?,
             Role::Worker(args) => crate::worker::run(args).await?,
-            Role::Sender(args) => crate::sender::run(args).await?,
             Role::Connector(args) => crate::connector::run(args).await?,
             Role::Migrate(args) => crate::store::migrate::run(args).await?,
             Role::Bootstrap(args) => crate::operator::bootstrap::run(args).await?,

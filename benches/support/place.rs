@@ -88,8 +88,14 @@ impl Place {
 
     /// Starts a role; its log is beside the folders.
     pub(crate) fn start(&self, role: &'static str, at: SocketAddr, arguments: &[(&str, String)]) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_budstikke"));
-        command.arg(role).env("RUST_LOG", "warn");
+        let mut command = if role == "sender" {
+            Command::new(env!("CARGO_BIN_EXE_budstikke-sender"))
+        } else {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_budstikke"));
+            command.arg(role);
+            command
+        };
+        command.env("RUST_LOG", "warn");
         command.args(arguments.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]));
         Process::start(role, at, command, &self.log(role))
     }
