@@ -26,7 +26,6 @@ const FIGURES: &[(&str, &str, Wanted)] = &[
     ("by_kannel_pg", "ours by Kannel's, receipts in PostgreSQL", AtLeast(12.0)),
     ("by_kannel_mem", "ours by Kannel's, receipts in memory", AtLeast(3.5)),
     ("accept_by_kannel", "our accepts by Kannel's, while nobody sends", AtLeast(2.0)),
-    ("accept_by_kannel_sending", "our accepts by Kannel's, while both send", Nothing),
     ("idle_e2e", "1,000 idle tenants beside a busy one: its rate of what it is without them", AtLeast(0.95)),
     ("idle_accept", "and its accepts while nobody sends", AtLeast(0.95)),
     ("log_e2e", "the rate with a long log of what it is with none", AtLeast(0.9)),

@@ -54,9 +54,25 @@ pub(crate) struct Wanted {
     /// Of `pacing`: submits a second, and for how many seconds.
     pub(crate) rate: usize,
     pub(crate) seconds: u64,
+    /// How often what is compared is measured.
+    pub(crate) rounds: usize,
+}
+
+impl Part {
+    /// Whether it is measured to be compared with another part.
+    fn is_compared(self) -> bool {
+        !matches!(self, Self::Tenants | Self::Batch | Self::Sender | Self::Pacing)
+    }
 }
 
 impl Wanted {
+    /// The parts, in the order in which they are measured: round by round, and last what is compared with nothing.
+    pub(crate) fn turns(&self) -> impl Iterator<Item = Part> {
+        let (compared, alone): (Vec<Part>, Vec<Part>) = self.parts.iter().copied().partition(|part| part.is_compared());
+        let rounds = compared.len() * self.rounds;
+        compared.into_iter().cycle().take(rounds).chain(alone)
+    }
+
     /// Whether it is the product that is measured, as it is, and nothing looked at.
     pub(crate) fn is_plain(&self) -> bool {
         !self.statements && self.settings.is_empty()
@@ -73,6 +89,7 @@ impl Wanted {
             rows: 1_000_000,
             rate: 200,
             seconds: 60,
+            rounds: 3,
         };
         // What cargo adds begins with a hyphen.
         for argument in arguments.filter(|argument| !argument.starts_with('-')) {
@@ -89,10 +106,11 @@ impl Wanted {
                 (_, "rows", Ok(_)) => wanted.rows = number.parse().expect("a number"),
                 (_, "rate", Ok(rate)) => wanted.rate = rate,
                 (_, "seconds", Ok(_)) => wanted.seconds = number.parse().expect("a number"),
+                (_, "rounds", Ok(rounds)) => wanted.rounds = rounds,
                 _ => {
                     let parts: Vec<_> = PARTS.iter().map(|(part, _)| *part).collect();
                     println!(
-                        "{argument}? It is [MESSAGES] [tenants=N] [statements] [postgres.SETTING=VALUE] [rows=N] [rate=N] [seconds=N] and any of {}",
+                        "{argument}? It is [MESSAGES] [tenants=N] [statements] [postgres.SETTING=VALUE] [rows=N] [rate=N] [seconds=N] [rounds=N] and any of {}",
                         parts.join(" ")
                     );
                     exit(2);

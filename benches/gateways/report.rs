@@ -1,4 +1,5 @@
-//! What was measured: tables for people, and a summary for programs.
+//! What was measured: tables for people, and a summary for programs. How fast a machine is changes by itself, so what is to be compared
+//! is measured in rounds, each of which has all of it once: a figure is the median of its rounds, a share the median of the rounds' shares.
 use serde_json::{Map, Value, json};
 
 use super::cpu::Spent;
@@ -46,10 +47,30 @@ impl Run {
     }
 }
 
+/// The runs of one thing, a round each.
+struct Rounds {
+    name: String,
+    key: String,
+    runs: Vec<Run>,
+}
+
+impl Rounds {
+    fn rates(&self) -> Vec<f64> {
+        self.runs.iter().map(Run::rate).collect()
+    }
+
+    /// The run whose rate is the median, the lower one of two.
+    fn middle(&self) -> &Run {
+        let mut sorted: Vec<&Run> = self.runs.iter().collect();
+        sorted.sort_by(|one, other| one.rate().total_cmp(&other.rate()));
+        sorted[(sorted.len() - 1) / 2]
+    }
+}
+
 /// Grows with every part; what there is is in the summary at once, so that no failure of a later part loses it.
 pub(crate) struct Report {
     pub(crate) values: Map<String, Value>,
-    runs: Vec<String>,
+    rounds: Vec<Rounds>,
     /// It goes into the summary.
     written: bool,
 }
@@ -57,7 +78,7 @@ pub(crate) struct Report {
 impl Report {
     /// An empty one.
     pub(crate) fn new(written: bool) -> Self {
-        Self { values: Map::new(), runs: Vec::new(), written }
+        Self { values: Map::new(), rounds: Vec::new(), written }
     }
 
     pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) {
@@ -71,37 +92,52 @@ impl Report {
         self.values.get(key).and_then(Value::as_f64)
     }
 
-    /// Enters a run: its rate under `key`, its CPU beside it.
-    pub(crate) fn run(&mut self, name: &str, key: &str, cpu: &str, run: &Run) {
-        self.runs.push(run.row(name));
-        println!("{}\n", run.spent.table(name, run.messages));
-        self.set(key, run.rate().round());
-        self.set(cpu, run.spent.json(run.messages));
+    /// Enters a run: the rate of its kind under `key`, its CPU beside it.
+    pub(crate) fn run(&mut self, name: &str, key: &str, cpu: &str, run: Run) {
+        println!("{}\n\n{}\n", run.row(name), run.spent.table(name, run.messages));
+        let at = self.rounds.iter().position(|rounds| rounds.key == key).unwrap_or_else(|| {
+            self.rounds.push(Rounds { name: name.to_owned(), key: key.to_owned(), runs: Vec::new() });
+            self.rounds.len() - 1
+        });
+        let rounds = &mut self.rounds[at];
+        rounds.runs.push(run);
         let name = key.trim_end_matches("_per_s");
-        self.set(&format!("{name}_messages"), run.messages);
-        if let (Some(rate), Some([p50, p99, p99_9])) = (run.accepted(), run.answers()) {
-            self.set(&format!("{name}_accepted_per_s"), rate.round());
-            self.set(&format!("{name}_answer_ms"), json!({"p50": p50, "p99": p99, "p99_9": p99_9}));
+        let middle = rounds.middle();
+        let mut values = vec![
+            (key.to_owned(), middle.rate().round().into()),
+            (cpu.to_owned(), middle.spent.json(middle.messages)),
+            (format!("{name}_messages"), middle.messages.into()),
+            (format!("{name}_rounds"), rounds.rates().into_iter().map(f64::round).collect()),
+        ];
+        if let (Some(rate), Some([p50, p99, p99_9])) = (middle.accepted(), middle.answers()) {
+            values.push((format!("{name}_accepted_per_s"), rate.round().into()));
+            values.push((format!("{name}_answer_ms"), json!({"p50": p50, "p99": p99, "p99_9": p99_9})));
         }
+        values.into_iter().for_each(|(key, value)| self.set(&key, value));
     }
 
-    /// One figure divided by the largest of others, where all were measured now.
-    pub(crate) fn ratio(&mut self, key: &str, of: &str, by: &[&str]) {
-        let largest = by.iter().map(|by| self.number(by)).collect::<Option<Vec<_>>>();
-        let largest = largest.and_then(|by| by.into_iter().reduce(f64::max));
-        if let (Some(of), Some(by)) = (self.number(of), largest) {
-            self.set(key, rounded(of / by));
-        }
+    /// One rate divided by another, round by round, where both were measured.
+    pub(crate) fn ratio(&mut self, key: &str, of: &str, by: &str) {
+        let rates = |key| Some(self.rounds.iter().find(|rounds| rounds.key == key)?.rates());
+        let (Some(of), Some(by)) = (rates(of), rates(by)) else { return };
+        let mut ratios: Vec<f64> = of.iter().zip(&by).map(|(of, by)| of / by).collect();
+        ratios.sort_by(f64::total_cmp);
+        self.set(key, rounded(ratios[(ratios.len() - 1) / 2]));
+        self.set(&format!("{key}_rounds"), of.iter().zip(&by).map(|(of, by)| rounded(of / by)).collect::<Vec<_>>());
     }
 
-    /// A row a run, if there were any, and an empty line.
+    /// A row for each kind of run, if there were any, and an empty line.
     pub(crate) fn table(&self) -> String {
-        if self.runs.is_empty() {
+        if self.rounds.is_empty() {
             return String::new();
         }
         let head = "| gateway | accepted/s | p50 / p99 / p99.9, ms | done/s | CPU s per 1,000 | peak memory, MiB |";
-        [&[head.to_owned(), "|---|---|---|---|---|---|".to_owned()][..], &self.runs, &["\n".to_owned()]]
-            .concat()
+        let rows = self.rounds.iter().map(|rounds| rounds.middle().row(&rounds.name));
+        [head.to_owned(), "|---|---|---|---|---|---|".to_owned()]
+            .into_iter()
+            .chain(rows)
+            .chain(["\n".to_owned()])
+            .collect::<Vec<_>>()
             .join("\n")
     }
 }

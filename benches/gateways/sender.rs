@@ -32,7 +32,7 @@ pub(crate) async fn measure(messages: usize, report: &mut Report) {
     let seconds = began.elapsed().as_secs_f64();
     report.set("sender_full_mib", rounded(stage.installation.process("sender").peak()));
     let run = Run { accepted: None, messages, seconds, spent: watch.stop(), memory: stage.memory() };
-    report.run("Budstikke, what waits is sent", "drain_per_s", "drain_cpu_us_per_message", &run);
+    report.run("Budstikke, what waits is sent", "drain_per_s", "drain_cpu_us_per_message", run);
 }
 
 /// From the process' start until its session with the connector stands.
