@@ -34,7 +34,7 @@ use crate::postgres::Databases;
 
 const ROWS: i64 = 5_000_000;
 /// Of the chart's embedded data instance.
-const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=on", "max_wal_size=2GB", "autovacuum_naptime=5s"];
+const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=lz4", "max_wal_size=2GB", "autovacuum_naptime=5s"];
 /// Days after which nothing of a day can be read any more, and a few.
 const OLD: i64 = 95;
 const WRITERS: usize = 8;

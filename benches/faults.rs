@@ -48,7 +48,7 @@ use crate::postgres::Databases;
 use crate::support::installation::{Crew, Installation, Route};
 
 /// Of the chart's embedded data instance.
-const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=on", "max_wal_size=2GB", "autovacuum_naptime=5s"];
+const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=lz4", "max_wal_size=2GB", "autovacuum_naptime=5s"];
 const FAULTS: usize = 200;
 /// Between two faults, on the average.
 const EVERY: Duration = Duration::from_millis(2200);

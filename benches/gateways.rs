@@ -57,7 +57,7 @@ use crate::gateways::report::Report;
 use crate::gateways::{batch, centre, goals, load, ours, pacing, sender};
 
 /// Of the chart's embedded data instance.
-const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=on", "max_wal_size=2GB", "autovacuum_naptime=5s"];
+const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=lz4", "max_wal_size=2GB", "autovacuum_naptime=5s"];
 /// Of the part that has many.
 const TENANTS: usize = 200;
 /// Of the part that has some.

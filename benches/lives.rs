@@ -42,7 +42,7 @@ const UNDER_WAY: usize = 3000;
 /// Messages of one flight, one settling and one group of receipts.
 const BATCH: u32 = 200;
 /// Of the chart's embedded data instance.
-const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=on", "max_wal_size=2GB", "autovacuum_naptime=5s"];
+const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=lz4", "max_wal_size=2GB", "autovacuum_naptime=5s"];
 /// Measured one after the other, in a store that fills.
 const ROUNDS: usize = 3;
 /// Lives per second of the servers' CPU.

@@ -41,7 +41,7 @@ const MESSAGES: u32 = 6;
 /// The slowest in a hundred, milliseconds.
 const WANTED: f64 = 50.0;
 /// Of the chart's embedded data instance.
-const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=on", "max_wal_size=2GB", "autovacuum_naptime=5s"];
+const SETTINGS: &[&str] = &["shared_buffers=128MB", "wal_compression=lz4", "max_wal_size=2GB", "autovacuum_naptime=5s"];
 const KEK: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 #[tokio::main]

@@ -36,7 +36,7 @@ const FEW_CALLS: usize = 64;
 const LANES: usize = 2;
 /// While a group is being committed what comes waits, so that it shares the next commit and costs the database a fraction of what it
 /// costs alone: until so many calls wait, or the group takes longer than this.
-const COMPANY: usize = 10;
+const COMPANY: usize = 16;
 const SHORT: Duration = Duration::from_millis(10);
 /// How long a caller waits for room and for its commit.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -19,6 +19,8 @@ use crate::store::results;
 const ATTEMPTS: i16 = 5;
 /// Batches of results that are stored at once: the database computes one while another's commit is written to the disk.
 const STORED_AT_ONCE: usize = 2;
+/// From so many batches' worth on.
+const CROWD: usize = 3;
 /// With credit for so many parts, a flight does not wait for more.
 const FLIGHT_PARTS: u32 = 64;
 
@@ -243,14 +245,17 @@ impl<D: Database> Engine<D> {
         }));
     }
 
-    /// Whether a batch is full, or is the only one and old or has nothing to wait for.
+    /// Whether a batch is full, old, or has nothing to wait for; beside another one, whether many wait: those that do a moment longer
+    /// are stored with their receipts, which is cheaper than to store these by themselves.
     fn worth_storing(&self, moment: Moment) -> bool {
         let ledger = &self.book.ledger;
-        ledger.waiting() >= self.pace.results
-            || self.storing == 0
-                && ledger.has_more()
-                && (self.submits.is_empty()
-                    || ledger.waiting_since().is_none_or(|since| moment.now >= since + self.pace.gather))
+        if self.storing > 0 {
+            return ledger.waiting() >= CROWD * self.pace.results;
+        }
+        ledger.has_more()
+            && (ledger.waiting() >= self.pace.results
+                || self.submits.is_empty()
+                || ledger.waiting_since().is_none_or(|since| moment.now >= since + self.pace.gather))
     }
 
     fn apply(&mut self) {

@@ -36,15 +36,6 @@ grant select, insert, delete on opt_out to budstikke_api;
 grant select, delete, update (entered_at) on opt_out_request to budstikke_api;
 grant select, insert, update on opt_out_key to budstikke_operator;
 
--- Until the transaction ends nobody is entered in these tenants' lists (`opt_out_lock`): what is entered later finds its messages in the
--- queue. The locks are 128, taken in their order: a group of calls takes no more of them, whoever its tenants are.
-create function opt_out_hold(tenants bigint[]) returns void
-language plpgsql set search_path = budstikke, pg_temp as $$
-begin
-    perform pg_advisory_xact_lock_shared(hashtext('budstikke.opt_out'), l.place)
-    from (select distinct (t.id % 128)::integer as place from unnest(tenants) as t (id) order by place) as l;
-end $$;
-
 -- Whether a tenant's calls must be held against its list: 0 no, there is none; 1 yes; 2 not before what was asked for by SMS is entered.
 -- In plpgsql, as `current_tenant`.
 create function opt_out_gate(tenant bigint) returns smallint
@@ -57,11 +48,13 @@ begin
     end;
 end $$;
 
--- The same of several, held as they are until the transaction ends.
+-- The same of several. Until the transaction ends nobody is entered in their lists (`opt_out_lock`): what is entered later finds its
+-- messages in the queue. The locks are 128, taken in their order: a group of calls takes no more of them, whoever its tenants are.
 create function opt_out_gates(tenants bigint[]) returns table (of_tenant bigint, gate smallint)
 language plpgsql rows 10 set search_path = budstikke, pg_temp as $$
 begin
-    perform opt_out_hold(tenants);
+    perform pg_advisory_xact_lock_shared(hashtext('budstikke.opt_out'), l.place)
+    from (select distinct (t.id % 128)::integer as place from unnest(tenants) as t (id) order by place) as l;
     -- A statement of its own, and so with a snapshot of after the locks.
     return query select t.id, opt_out_gate(t.id) from (select distinct u.id from unnest(tenants) as u (id)) as t;
 end $$;
@@ -82,5 +75,5 @@ begin atomic
     where exists (select from inbound_number n where n.route_id = current_route() and n.tenant_id = k.tenant_id);
 end;
 
-grant execute on function opt_out_hold(bigint[]), opt_out_gate(bigint), opt_out_gates(bigint[]), opt_out_lock(bigint) to budstikke_api;
+grant execute on function opt_out_gate(bigint), opt_out_gates(bigint[]), opt_out_lock(bigint) to budstikke_api;
 grant execute on function connector_opt_outs() to budstikke_connector;
