@@ -7,8 +7,8 @@
 //! - `circuit`, `standing`: whether the upstream takes anything, told to senders, metrics and the route's status.
 //! - `answers`, `owners`, `message_id`, `tag`: what became of a submit, and whose it is when its receipt comes.
 //! - `intake`, `delivery`: what the upstream brings. `receipt`, `receipts`, `batch`, `spelling`: receipts. `inbound`: SMS from handsets.
-//! - `works`: how these work together. `follow`: what the database says. `report`: what it is told of the upstream, for the route's status.
-//!   `metrics`, `speed`.
+//! - `works`: how these work together. `follow`, `database`: what the database says. `report`: what it is told of the upstream, for the
+//!   route's status. `metrics`, `speed`.
 //!
 //! It has no key that opens anything, and no right to a table: a few functions of its route's login.
 mod answers;
@@ -18,6 +18,7 @@ mod brake;
 mod cap;
 mod circuit;
 mod credit;
+mod database;
 mod delivery;
 mod dispatch;
 mod exchange;
@@ -260,7 +261,7 @@ impl Connector {
 
         let intake = works.intake(receipts::Books::of(&pool), inbound::Inbox::new(pool.clone()));
         let follow = Arc::new(follow::Follow {
-            pool: pool.clone(),
+            database: pool.clone(),
             exchange: Arc::clone(&exchange),
             intake: Arc::clone(&intake),
             changed: Arc::clone(&changed),

@@ -1,10 +1,10 @@
 //! Senders, a connector and an upstream over a faulty network, with time compressed: all of it decided by a seed, so that what
 //! goes wrong once goes wrong again when it is looked at.
 //!
-//! What runs is ours: [`crate::sender`]'s engine, book and link, [`crate::connector`]'s exchange, dispatch and receipts, and the sessions
-//! of [`crate::smpp`] between them. Around it, in memory: `network`, `database`, and `upstream`, which speaks SMPP by itself. `plan` is
-//! what a seed stands for, `world` has it happen, `tap` listens to the octets and `account` closes the books; `trace` tells two
-//! runs apart.
+//! What runs is ours: [`crate::sender`]'s engine, book and link, [`crate::connector`]'s exchange, dispatch, receipts and how it follows the
+//! database, and the sessions of [`crate::smpp`] between them. Around it, in memory: `network`, `database`, and `upstream`, which speaks SMPP
+//! by itself. `plan` is what a seed stands for, `outage` one kind of plan, `world` has it happen, `tap` listens to the octets and `account`
+//! closes the books; `trace` tells two runs apart.
 //!
 //! Time is tokio's, paused: it jumps to the next thing that waits. Its tasks run one at a time in the order in which they are woken,
 //! and whatever is drawn is drawn by the seed ([`crate::smpp::chance`]), so a run is a function of its seed.
@@ -12,6 +12,7 @@ mod account;
 pub(crate) mod database;
 mod many;
 mod network;
+mod outage;
 mod plan;
 mod tap;
 mod tests;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::database::{Database, Ear};
 use super::exchange::Exchange;
 use super::intake::Intake;
 use crate::smpp::backoff::Backoff;
 use crate::store::AGAIN;
-use crate::store::shares::{self, Listener, Notice};
+use crate::store::shares::{Error, Notice};
 
 /// Between two readings, whatever was heard.
 const ANYHOW: Duration = Duration::from_secs(10);
@@ -20,15 +20,15 @@ const SELDOM: Duration = Duration::from_millis(100);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Follow {
-    pub(super) pool: PgPool,
+pub(super) struct Follow<D> {
+    pub(super) database: D,
     pub(super) exchange: Arc<Exchange>,
     pub(super) intake: Arc<Intake>,
     /// Something may have changed.
     pub(super) changed: Arc<Notify>,
 }
 
-impl Follow {
+impl<D: Database> Follow<D> {
     /// Reads shares and numbers when told and every ten seconds.
     pub(super) async fn read(self: Arc<Self>) {
         loop {
@@ -37,16 +37,17 @@ impl Follow {
             }
             sleep(SELDOM).await;
             tokio::select! {
+                biased;
                 () = self.changed.notified() => {}
                 () = sleep(ANYHOW) => {}
             }
         }
     }
 
-    async fn read_once(&self) -> Result<(), shares::Error> {
-        self.exchange.share(&shares::read(&self.pool).await?);
-        self.intake.inbox.set_rules(shares::opt_outs(&self.pool).await?);
-        self.intake.inbox.set_numbers(shares::numbers(&self.pool).await?);
+    async fn read_once(&self) -> Result<(), Error> {
+        self.exchange.share(&self.database.shares().await?);
+        self.intake.inbox.set_rules(self.database.opt_outs().await?);
+        self.intake.inbox.set_numbers(self.database.numbers().await?);
         Ok(())
     }
 
@@ -54,11 +55,11 @@ impl Follow {
     pub(super) async fn listen(self: Arc<Self>) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
-            match Listener::open(&self.pool).await {
-                Ok(mut listener) => {
+            match self.database.listen().await {
+                Ok(mut ear) => {
                     backoff.reset();
                     self.missed();
-                    if let Err(error) = self.hear(&mut listener).await {
+                    if let Err(error) = self.hear(&mut ear).await {
                         tracing::warn!(%error, "listening begins again");
                     }
                 }
@@ -68,19 +69,20 @@ impl Follow {
         }
     }
 
-    async fn hear(&self, listener: &mut Listener) -> Result<(), shares::Error> {
+    async fn hear(&self, ear: &mut D::Ear) -> Result<(), Error> {
         let mut check = Instant::now() + ANYHOW;
         loop {
             tokio::select! {
-                notice = listener.next() => match notice? {
+                biased;
+                () = sleep_until(check) => {
+                    ear.check().await?;
+                    check = Instant::now() + ANYHOW;
+                }
+                notice = ear.next() => match notice? {
                     Notice::Wake(tenants) => self.exchange.wake(Some(&tenants)),
                     Notice::Change => self.changed.notify_one(),
                     Notice::Gap => self.missed(),
                 },
-                () = sleep_until(check) => {
-                    listener.check().await?;
-                    check = Instant::now() + ANYHOW;
-                }
             }
         }
     }

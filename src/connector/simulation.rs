@@ -15,6 +15,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
+use super::database::{Database as Followed, Ear};
+use super::follow::Follow;
 use super::inbound::Inbox;
 use super::message_id;
 use super::metrics::Metrics;
@@ -24,9 +26,10 @@ use super::tag::TagKey;
 use super::works::Works;
 use crate::config::connector::{ConnectorConfig, IdFormat};
 use crate::domain::{Clock, Secret};
-use crate::simulation::database::Database;
+use crate::simulation::database::{Database, Listener};
 use crate::smpp::client::Dial;
 use crate::smpp::server::{self, Limits, Peer, Service as _};
+use crate::store::shares::{Error, InboundNumber, Notice, OptOutRule, Share};
 
 /// See the module.
 pub(crate) struct Simulated {
@@ -70,9 +73,16 @@ impl Simulated {
         let nowhere = PgPool::connect_lazy("postgres://nobody@localhost/none").expect("an address");
         let intake = works.intake(books(facts), Inbox::new(nowhere));
         let stop = CancellationToken::new();
-        let binds = works.start(&mut tasks, intake, dial, Duration::from_secs(5), stop.clone());
+        let binds = works.start(&mut tasks, Arc::clone(&intake), dial, Duration::from_secs(5), stop.clone());
         let changed = Arc::new(Notify::new());
-        tasks.spawn(follow(facts.clone(), Arc::clone(&works.exchange), Arc::clone(&changed)));
+        let follow = Arc::new(Follow {
+            database: facts.clone(),
+            exchange: Arc::clone(&works.exchange),
+            intake: Arc::clone(&intake),
+            changed: Arc::clone(&changed),
+        });
+        tasks.spawn(Arc::clone(&follow).read());
+        tasks.spawn(follow.listen());
         tasks.spawn(retry(facts.clone()));
         let service = Arc::new(Senders {
             exchange: Arc::clone(&works.exchange),
@@ -132,21 +142,33 @@ fn books(facts: &Database) -> Books {
     }
 }
 
-/// As [`super::follow::Follow`] does: shares and wake-ups when told, and every ten seconds.
-async fn follow(facts: Database, exchange: Arc<super::exchange::Exchange>, changed: Arc<Notify>) {
-    loop {
-        if let Ok(shares) = facts.shares().await {
-            exchange.share(&shares);
-            let tenants: Vec<_> = shares.iter().map(|share| share.tenant).collect();
-            exchange.wake(Some(&tenants));
-        }
-        sleep(Duration::from_millis(100)).await;
-        tokio::select! {
-            biased;
-            () = facts.news.notified() => {}
-            () = changed.notified() => {}
-            () = sleep(Duration::from_secs(10)) => {}
-        }
+impl Followed for Database {
+    type Ear = Listener;
+
+    async fn shares(&self) -> Result<Vec<Share>, Error> {
+        Self::shares(self).await.map_err(|ill| Error::ReadShares(ill.into()))
+    }
+
+    async fn opt_outs(&self) -> Result<Vec<OptOutRule>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn numbers(&self) -> Result<Vec<InboundNumber>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn listen(&self) -> Result<Listener, Error> {
+        Self::listen(self).await.map_err(|ill| Error::Listen(ill.into()))
+    }
+}
+
+impl Ear for Listener {
+    async fn next(&mut self) -> Result<Notice, Error> {
+        Self::next(self).await.map_err(|ill| Error::Listen(ill.into()))
+    }
+
+    async fn check(&mut self) -> Result<(), Error> {
+        Self::check(self).await.map_err(|ill| Error::Listen(ill.into()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The account at the end of a run: what was accepted, what became of it, and whether both ends tell the same.
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::plan::Message;
 use super::upstream::{Taken, id_in_receipt};
@@ -18,6 +19,8 @@ pub(crate) struct Figures {
     pub(crate) taken: usize,
     /// Of these, more than once.
     pub(crate) doubled: usize,
+    /// After an outage: the longest time until something of a tenant went.
+    pub(crate) resumed: Duration,
 }
 
 /// Everything has come to its end, and everybody knows.
@@ -57,7 +60,13 @@ pub(super) fn check(world: &World) -> Figures {
         *copies.entry((taken.to, taken.part)).or_default() += 1;
     }
     let doubled = copies.values().map(|count| count - 1).sum();
-    let mut figures = Figures { accepted: world.accepted.len(), taken: taken.len(), doubled, ..Figures::default() };
+    let mut figures = Figures {
+        accepted: world.accepted.len(),
+        taken: taken.len(),
+        doubled,
+        resumed: world.resumed,
+        ..Figures::default()
+    };
     for (id, message) in &world.accepted {
         figures.count(one(world, &taken, *id, message));
     }

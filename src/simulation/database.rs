@@ -1,6 +1,6 @@
 //! What PostgreSQL knows, in memory: queue, flights, log and parked receipts, with the rules of the functions of
 //! `0003_isolation.sql` and `0004_sending.sql` as far as senders and a connector lean on them. It takes its time, and while it is ill it fails: before
-//! anything was done, or after.
+//! anything was done, or after. While it is away (`reach`) it does nothing.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -18,6 +17,10 @@ use crate::store::receipts::{Outcome, Receipt};
 use crate::store::receipts_upstream::{Applied, UpstreamReceipt};
 use crate::store::results::Settled;
 use crate::store::shares::Share;
+
+mod reach;
+pub(crate) use reach::Listener;
+use reach::Reach;
 
 /// The key that all bodies here are sealed with.
 pub(crate) const QUEUE_KEY: &str = "queue/1";
@@ -36,14 +39,13 @@ impl From<Ill> for sqlx::Error {
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     state: Arc<Mutex<State>>,
-    /// Something was queued, or a new sender began.
-    pub(crate) news: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct State {
     chance: StdRng,
     ill_until: Instant,
+    reach: Reach,
     tenants: BTreeMap<TenantId, Tenant>,
     parked: Vec<Parked>,
 }
@@ -89,10 +91,11 @@ impl Database {
         let state = State {
             chance: StdRng::seed_from_u64(seed),
             ill_until: Instant::now(),
+            reach: Reach::new(),
             tenants: BTreeMap::new(),
             parked: Vec::new(),
         };
-        Self { state: Arc::new(Mutex::new(state)), news: Arc::default() }
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,6 +119,7 @@ impl Database {
 
     /// A call: its way there, what it does, its way back.
     async fn call<T>(&self, act: impl FnOnce(&mut State) -> T) -> Result<T, Ill> {
+        self.reach().await?;
         let (there, back, fate) = {
             let mut state = self.state();
             let ill = Instant::now() < state.ill_until;
@@ -125,22 +129,20 @@ impl Database {
             (there, back, if ill { state.chance.random_range(0..4) } else { 9 })
         };
         sleep(there).await;
-        if fate == 0 {
+        if fate == 0 || self.is_away() {
             return Err(Ill);
         }
         let answer = act(&mut self.state());
         sleep(back).await;
-        if fate == 1 { Err(Ill) } else { Ok(answer) }
+        if fate == 1 || self.is_away() { Err(Ill) } else { Ok(answer) }
     }
 
     /// The tenant's next epoch.
     pub(crate) fn begin(&self, tenant: TenantId) -> i64 {
-        let epoch = self.tenant(tenant, |tenant| {
+        self.tenant(tenant, |tenant| {
             tenant.epoch += 1;
             tenant.epoch
-        });
-        self.news.notify_one();
-        epoch
+        })
     }
 
     pub(crate) async fn gate(&self, tenant: TenantId, epoch: i64) -> Result<Gate, Ill> {
@@ -318,6 +320,13 @@ impl State {
 }
 
 impl Tenant {
+    /// Messages that wait and are in no flight.
+    pub(crate) fn waiting(&self) -> Vec<MessageId> {
+        let flown: BTreeSet<_> = self.flights.iter().flat_map(|flight| &flight.ids).collect();
+        let waits = |(id, row): &(&MessageId, &Row)| !row.held && !flown.contains(id);
+        self.queue.iter().filter(waits).map(|(id, _)| *id).collect()
+    }
+
     fn gate(&self, epoch: i64) -> Gate {
         Gate { newest: epoch == self.epoch, may_send: true, hold: self.hold }
     }

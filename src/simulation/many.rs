@@ -41,6 +41,7 @@ fn many_seeds_hold() {
                     all.0.rejected += outcome.figures.rejected;
                     all.0.taken += outcome.figures.taken;
                     all.0.doubled += outcome.figures.doubled;
+                    all.0.resumed = all.0.resumed.max(outcome.figures.resumed);
                     all.1 += outcome.trace.events();
                 }
             });

@@ -53,6 +53,8 @@ pub(crate) enum Fault {
     ShutConnector(Duration),
     Latency(Duration),
     Database(Duration),
+    /// The database is away. Never drawn beside others.
+    Outage(Duration),
     Upstream(Mood, Duration),
     CrashSender(usize, Duration),
     CrashConnector(Duration),
@@ -103,7 +105,8 @@ impl Plan {
         let latency = Duration::from_millis([1, 5, 40][chance.random_range(0..3)]);
         // Last, so that the rest of a seed stays what it was.
         let agreed = Agreed { percent: [None, None, Some(50), Some(75)][chance.random_range(0..4)], ..agreed };
-        Self { tenants, agreed, latency, messages, faults }
+        let plan = Self { tenants, agreed, latency, messages, faults };
+        if chance.random_ratio(1, 10) { plan.with_outage(&mut chance) } else { plan }
     }
 }
 

@@ -52,6 +52,8 @@ struct State {
     written: VecDeque<(Instant, usize)>,
     /// Of each message, by its number: the highest part that was written.
     parts: BTreeMap<u64, u8>,
+    /// When the first part of each went first.
+    went: BTreeMap<u64, Instant>,
     /// Of each receipt, by what the id is known by: whose, how often the upstream brought it, how often it was handed on.
     receipts: BTreeMap<String, Receipt>,
     /// Submits of senders that wait for their answer, by connection: to whom.
@@ -84,6 +86,7 @@ impl Checks {
             open: 0,
             written: VecDeque::new(),
             parts: BTreeMap::new(),
+            went: BTreeMap::new(),
             receipts: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             uncredited: BTreeSet::new(),
@@ -126,6 +129,11 @@ impl Checks {
     /// The upstream took a part, for the tenant with this index: its receipt will name it so.
     pub(crate) fn accepted(&self, known_by: String, owner: usize) {
         self.state().receipts.entry(known_by).or_default().owner = owner;
+    }
+
+    /// When the message to this number was first submitted to the upstream.
+    pub(crate) fn went_at(&self, to: u64) -> Option<Instant> {
+        self.state().went.get(&to).copied()
     }
 
     /// Submits of senders that were never answered on connections that stand.
@@ -283,6 +291,7 @@ impl Tap {
             wrong.push(format!("{of_tenant} submits of tenant {tenant} within a second, which may have {most}"));
         }
         let (part, _) = part_of(pdu.esm_class.into(), pdu.short_message().as_ref());
+        state.went.entry(to).or_insert(now);
         let highest = state.parts.entry(to).or_insert(0);
         if part > *highest + 1 && !state.uncredited.contains(&to) {
             wrong.push(format!("part {part} of message {to} goes before part {}", *highest + 1));

@@ -1,4 +1,9 @@
 //! The seeds of every `make test`; and that a seed is all that a run depends on.
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
 use super::*;
 
 #[test]
@@ -37,4 +42,17 @@ fn without_a_fault_everything_is_sent_once() {
         let account::Figures { held, rejected, doubled, .. } = outcome.figures;
         assert_eq!((held, rejected, doubled), (0, 0, 0), "seed {seed}");
     }
+}
+
+#[test]
+fn work_goes_on_soon_after_an_outage_however_long() {
+    let mut longest = Duration::ZERO;
+    for seed in 0..100 {
+        let plan = Plan::of(seed).with_outage(&mut StdRng::seed_from_u64(seed));
+        let outcome = run_plan(plan, seed, false);
+        assert!(outcome.violations.is_empty(), "seed {seed} with an outage: {}", outcome.violations.join("; "));
+        longest = longest.max(outcome.figures.resumed);
+    }
+    // Else it was never away.
+    assert!(longest > Duration::from_millis(500), "{longest:?}");
 }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::account;
 use super::database::{Database, QUEUE_KEY, Row};
 use super::network::{Arrival, Dialer, Door, Host, Network};
+use super::outage::{SOON, Waiting};
 use super::plan::{Fault, Message, Plan, TROUBLE};
 use super::tap::{Checks, Link, Tap};
 use super::trace::Trace;
@@ -94,6 +95,10 @@ pub(super) struct World {
     pub(super) checks: Checks,
     /// What was accepted, with its id.
     pub(super) accepted: Vec<(MessageId, Message)>,
+    /// What waited when the database came back.
+    pub(super) waiting: Vec<Waiting>,
+    /// The longest time until something of a tenant went then.
+    pub(super) resumed: Duration,
     clock: Arc<SimulatedClock>,
     network: Network,
     connector: Option<Arc<connector::Simulated>>,
@@ -106,6 +111,8 @@ enum Event {
     Fault(Fault),
     /// What went wrong is over.
     Over(Fault),
+    /// By now work must go on.
+    Judge,
 }
 
 /// Runs what a seed stands for.
@@ -145,7 +152,19 @@ impl World {
         let upstream = Upstream::start(seed ^ 3, &network, &checks, known_by, plan.agreed.response_timeout);
         let senders = plan.tenants.iter().map(|_| Vec::new()).collect();
         let clock = Arc::new(SimulatedClock { began: Instant::now() });
-        Self { plan, database, upstream, checks, accepted: Vec::new(), clock, network, connector: None, senders }
+        Self {
+            plan,
+            database,
+            upstream,
+            checks,
+            accepted: Vec::new(),
+            waiting: Vec::new(),
+            resumed: Duration::ZERO,
+            clock,
+            network,
+            connector: None,
+            senders,
+        }
     }
 
     fn start_connector(&mut self) {
@@ -251,6 +270,9 @@ impl World {
         for (at, fault) in &self.plan.faults {
             events.push((*at, Event::Fault(*fault)));
             events.extend(fault.lasts().map(|time| (*at + time, Event::Over(*fault))));
+            if let Fault::Outage(time) = fault {
+                events.push((*at + *time + SOON, Event::Judge));
+            }
         }
         events.sort_by_key(|(at, _)| *at);
         let began = self.clock.began;
@@ -266,12 +288,13 @@ impl World {
                     self.checks.note(|| format!("over {fault:?}"));
                     self.pass(fault);
                 }
+                Event::Judge => self.judge(),
             }
         }
         sleep_until(began + TROUBLE).await;
     }
 
-    fn accept(&mut self, message: Message) {
+    pub(super) fn accept(&mut self, message: Message) {
         let Message { tenant, to, parts, urgent } = message;
         let nth = u32::try_from(self.accepted.len()).unwrap_or_default();
         let mut name = [0; 10];
@@ -295,7 +318,7 @@ impl World {
             facts.queue.insert(id, Row { parts, expires_at, body, held: false, urgent });
         });
         self.accepted.push((id, message));
-        self.database.news.notify_one();
+        self.database.wake(tenant_id(tenant));
     }
 
     fn befall(&mut self, fault: Fault) {
@@ -313,6 +336,7 @@ impl World {
             Fault::ShutConnector(_) => network.set_door(Connector, Door::Shut),
             Fault::Latency(latency) => network.set_latency(latency),
             Fault::Database(time) => self.database.fall_ill(time),
+            Fault::Outage(time) => self.database.go_away(time),
             Fault::Upstream(mood, _) => self.upstream.set_mood(mood),
             Fault::CrashSender(index, _) => {
                 network.cut_off(Sender(index));
@@ -335,6 +359,7 @@ impl World {
             Fault::Upstream(..) => self.upstream.set_mood(Mood::Well),
             Fault::CrashSender(..) | Fault::RollSender(_) => self.revive(),
             Fault::CrashConnector(_) => self.start_connector(),
+            Fault::Outage(_) => self.back(),
             _ => {}
         }
     }
@@ -370,7 +395,8 @@ impl Fault {
             | Self::ShutConnector(time)
             | Self::Upstream(_, time)
             | Self::CrashSender(_, time)
-            | Self::CrashConnector(time) => Some(time),
+            | Self::CrashConnector(time)
+            | Self::Outage(time) => Some(time),
             Self::RollSender(_) => Some(Duration::from_secs(5)),
             _ => None,
         }
