@@ -7,11 +7,11 @@ use budstikke::simulator::{Change, Smsc};
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep_until};
 
+use super::now_ms;
 use super::plan::{Fault, Planned, Victim};
+use super::postgres::{Database, Databases};
 use super::proxy::Proxy;
-use super::{ROUTE, now_ms};
-use crate::postgres::{Database, Databases};
-use crate::support::installation::{Installation, Link};
+use super::support::installation::{Installation, Link, Route};
 
 /// Longer than any upstream's answer may take.
 const LATE: Duration = Duration::from_secs(3);
@@ -23,8 +23,10 @@ pub(crate) struct Event {
     /// Unix milliseconds.
     pub(crate) from_ms: i64,
     pub(crate) to_ms: i64,
-    /// Parts that may have been sent twice for it, at most.
-    pub(crate) doubles: u64,
+    /// Parts that may have been sent twice for it, at most: by tenant, what was in its flights.
+    pub(crate) flown: Vec<u64>,
+    /// And of all tenants together, what an upstream may keep silent about.
+    pub(crate) silent: u64,
 }
 
 pub(crate) struct Injector {
@@ -32,12 +34,13 @@ pub(crate) struct Injector {
     installation: Installation,
     smsc: Arc<Smsc>,
     proxies: BTreeMap<Link, Proxy>,
+    route: Route,
     superuser: PgPool,
     pub(crate) journal: Vec<Event>,
     /// Those that hold, with their end and what must be known then.
     holding: Vec<Holding>,
-    /// Parts in flights when that could last be asked.
-    in_flight: u64,
+    /// Parts in each tenant's flights when that could last be asked.
+    in_flight: Vec<u64>,
 }
 
 struct Holding {
@@ -53,17 +56,20 @@ impl Injector {
         installation: Installation,
         smsc: Arc<Smsc>,
         proxies: BTreeMap<Link, Proxy>,
+        route: Route,
     ) -> Self {
         let superuser = databases.data.pool("postgres");
+        let in_flight = vec![0; installation.tenants.len()];
         Self {
             databases,
             installation,
             smsc,
             proxies,
+            route,
             superuser,
             journal: Vec::new(),
             holding: Vec::new(),
-            in_flight: 0,
+            in_flight,
         }
     }
 
@@ -124,12 +130,14 @@ impl Injector {
         }
         let garbled = self.smsc.stats().garbled;
         self.inflict(fault);
-        let mut doubles = 0;
-        if fault.leaves_doubt() {
+        let mut event = Event { fault, from_ms, to_ms: from_ms, flown: vec![0; self.in_flight.len()], silent: 0 };
+        if (0..self.in_flight.len()).any(|tenant| fault.leaves_doubt(tenant)) {
             self.count_in_flight().await;
-            doubles = self.in_flight + windows(fault, lasts);
+            let flown = self.in_flight.iter().enumerate();
+            event.flown = flown.map(|(tenant, parts)| if fault.leaves_doubt(tenant) { *parts } else { 0 }).collect();
+            event.silent = windows(&self.route, fault, lasts);
         }
-        self.journal.push(Event { fault, from_ms, to_ms: from_ms, doubles });
+        self.journal.push(event);
         if !matches!(fault, Fault::Cut(_) | Fault::Lose(_) | Fault::Drop) {
             let entry = self.journal.len() - 1;
             self.holding.push(Holding { fault, until: Instant::now() + lasts, entry, garbled });
@@ -140,7 +148,7 @@ impl Injector {
         let behave = |change: Change| self.smsc.behave(&change);
         match fault {
             Fault::Kill(victim) => match self.victim(victim) {
-                Target::Role(role) => self.installation.process(role).kill(),
+                Target::Role(role, number) => self.installation.process(role, number).kill(),
                 Target::Instance(instance) => instance.crash(),
             },
             Fault::Cut(link) => self.proxies[&link].cut(),
@@ -156,6 +164,7 @@ impl Injector {
             Fault::Garbage(percent) => behave(Change { garbage_percent: Some(percent), ..Change::default() }),
             Fault::Drop => behave(Change { drop_connections: true, ..Change::default() }),
             Fault::Latch => behave(Change { latch: Some(true), drop_connections: true, ..Change::default() }),
+            Fault::Pause => {}
         }
     }
 
@@ -172,54 +181,75 @@ impl Injector {
             Fault::Late => behave(Change { latency_ms: Some(0), ..Change::default() }),
             Fault::Garbage(_) => behave(Change { garbage_percent: Some(0), ..Change::default() }),
             Fault::Latch => behave(Change { latch: Some(false), ..Change::default() }),
-            Fault::Cut(_) | Fault::Lose(_) | Fault::Drop => {}
+            Fault::Cut(_) | Fault::Lose(_) | Fault::Drop | Fault::Pause => {}
         }
         let garbled = self.smsc.stats().garbled - holding.garbled;
         let event = &mut self.journal[holding.entry];
         event.to_ms = now_ms();
         if matches!(holding.fault, Fault::Garbage(_)) {
             // Every second time a bind ends with all that was on it.
-            event.doubles += garbled.div_ceil(2) * u64::from(ROUTE.window);
+            event.silent += garbled.div_ceil(2) * u64::from(self.route.window);
         }
     }
 
     /// Starts one who was killed again.
     async fn bring_back(&mut self, victim: Victim) {
         match self.victim(victim) {
-            Target::Role(role) => self.installation.process(role).launch(),
+            Target::Role(role, number) => self.installation.process(role, number).launch(),
             Target::Instance(instance) => instance.revive().await,
         }
     }
 
     fn victim(&mut self, victim: Victim) -> Target<'_> {
         match victim {
-            Victim::Api => Target::Role("api"),
-            Victim::Sender => Target::Role("sender"),
-            Victim::Connector => Target::Role("connector"),
+            Victim::Api => Target::Role("api", 0),
+            Victim::Sender(number) => Target::Role("sender", number),
+            Victim::Connector => Target::Role("connector", 0),
             Victim::Data => Target::Instance(&mut self.databases.data),
             Victim::Keyring => Target::Instance(&mut self.databases.keyring),
         }
     }
 
-    /// Counts the parts of the messages of unknown fate; while PostgreSQL is away their number does not grow.
+    /// Counts the parts of each tenant's messages of unknown fate; while PostgreSQL is away their number does not grow.
     async fn count_in_flight(&mut self) {
         if self.holding.iter().any(|holding| holding.fault == Fault::Kill(Victim::Data)) {
             return;
         }
-        let count = sqlx::query_scalar::<_, i64>(
-            "select coalesce(sum(q.parts), 0)::bigint from flight f
-             join queue q on q.tenant_id = f.tenant_id and q.message_id = any (f.message_ids)",
+        let count = sqlx::query_scalar::<_, Vec<i64>>(
+            "select array(select (select coalesce(sum(q.parts), 0)::bigint from flight f
+                                  join queue q on q.tenant_id = f.tenant_id and q.message_id = any (f.message_ids)
+                                  where f.tenant_id = t.id)
+                          from unnest($1) with ordinality as t (id, place) order by place)",
         );
-        if let Ok(count) = count.fetch_one(&self.superuser).await {
-            self.in_flight = count.unsigned_abs();
+        let tenants: Vec<i64> = self.installation.tenants.iter().map(|tenant| tenant.0).collect();
+        if let Ok(counts) = count.bind(tenants).fetch_one(&self.superuser).await {
+            self.in_flight = counts.into_iter().map(i64::unsigned_abs).collect();
         }
+    }
+
+    /// Enters when nothing here ran. A bind that is not answered in time for it ends, and another one may, when that is tried again.
+    pub(crate) fn stood_still(&mut self, pauses: &[(i64, i64)]) {
+        let silent = 2 * u64::from(self.route.binds) * u64::from(self.route.window);
+        self.journal.extend(pauses.iter().map(|&(from_ms, to_ms)| Event {
+            fault: Fault::Pause,
+            from_ms,
+            to_ms,
+            flown: vec![0; self.in_flight.len()],
+            silent,
+        }));
     }
 
     /// Those who have ended by themselves, with the end of what they said.
     pub(crate) fn fallen(&mut self) -> Vec<String> {
-        let roles = ["api", "sender", "connector"];
-        let fallen: Vec<_> = roles.into_iter().filter(|role| !self.installation.process(role).runs()).collect();
-        fallen.into_iter().map(|role| format!("{role}: {}", tail(&self.installation.log(role)))).collect()
+        let senders = (0..self.in_flight.len()).map(|number| ("sender", number));
+        let all: Vec<_> = [("api", 0), ("connector", 0)].into_iter().chain(senders).collect();
+        let fallen: Vec<_> =
+            all.into_iter().filter(|(role, number)| !self.installation.process(role, *number).runs()).collect();
+        fallen.into_iter().map(|(role, _)| format!("{role}: {}", tail(&self.installation.log(role)))).collect()
+    }
+
+    pub(crate) fn installation(&self) -> &Installation {
+        &self.installation
     }
 
     pub(crate) fn superuser(&self) -> &PgPool {
@@ -232,17 +262,18 @@ impl Injector {
 }
 
 enum Target<'a> {
-    Role(&'static str),
+    /// And which of several.
+    Role(&'static str, usize),
     Instance(&'a mut Database),
 }
 
 /// Parts that can be written and not answered while an upstream keeps silent: a window of each bind, and another one each time
 /// that an answer is waited for no longer.
-fn windows(fault: Fault, lasts: Duration) -> u64 {
-    let window = u64::from(ROUTE.binds) * u64::from(ROUTE.window);
+fn windows(route: &Route, fault: Fault, lasts: Duration) -> u64 {
+    let window = u64::from(route.binds) * u64::from(route.window);
     match fault {
         Fault::Stall | Fault::Late | Fault::Freeze(Link::ConnectorToUpstream) => {
-            let times = lasts.as_millis().div_ceil(ROUTE.response.as_millis()) + 1;
+            let times = lasts.as_millis().div_ceil(route.response.as_millis()) + 1;
             window * u64::try_from(times).expect("few")
         }
         Fault::Delay(Link::ConnectorToUpstream, _) => window,

@@ -10,16 +10,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::now_ms;
-use super::seen::FIRST_NUMBER;
-use crate::support::api::Api;
+use super::seen::Number;
+use super::support::api::Api;
 
-const CALLERS: u32 = 8;
+/// Of each tenant.
+const CALLERS: u32 = 3;
 /// How long a call waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(100);
-/// A message that is not accepted by then counts as lost: no fault is that long.
-const GIVE_UP: Duration = Duration::from_secs(60);
+/// A message that is not accepted by then, after all faults, counts as lost.
+const GIVE_UP: Duration = Duration::from_secs(120);
 const SHORT: &str = "Hej! Din tid hos Værkstedet er i morgen kl. 9.30.";
 const LONG: &str = "Hej! Din tid hos Værkstedet er i morgen kl. 9.30. Ring på 70 12 34 56 for at flytte den. Husk at tage \
     servicebogen med, og at bilen skal kunne startes. Du kan parkere i gården bag bygningen, hvor du også finder nøgleboksen, \
@@ -28,22 +29,23 @@ const LONG: &str = "Hej! Din tid hos Værkstedet er i morgen kl. 9.30. Ring på 
 /// A message that was accepted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Accepted {
-    pub(crate) number: u32,
+    pub(crate) number: Number,
     pub(crate) id: Uuid,
     pub(crate) parts: u8,
     /// When it was answered, Unix milliseconds.
     pub(crate) at_ms: i64,
 }
 
-/// What the callers have seen.
-#[derive(Debug, Default)]
+/// What the callers of one tenant have seen.
+#[derive(Debug)]
 pub(crate) struct Calls {
+    tenant: usize,
     next: AtomicU32,
     stop: AtomicBool,
     seen: Mutex<Log>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Log {
     pub(crate) accepted: Vec<Accepted>,
     /// Answers and failures that made a caller try again, by what they were.
@@ -63,48 +65,60 @@ impl Calls {
     }
 }
 
-/// The callers at work.
+/// The callers of all tenants at work.
 pub(crate) struct Load {
-    pub(crate) calls: Arc<Calls>,
+    /// By tenant.
+    pub(crate) calls: Vec<Arc<Calls>>,
     callers: JoinSet<()>,
 }
 
 impl Load {
-    /// So many messages a second.
-    pub(crate) fn start(api: &Api, per_second: u32) -> Self {
-        let calls = Arc::new(Calls::default());
-        let every = Duration::from_secs(1) * CALLERS / per_second;
-        let callers = (0..CALLERS).map(|caller| {
-            let (calls, api) = (Arc::clone(&calls), api.clone());
-            let first = Instant::now() + every * caller / CALLERS;
-            async move {
-                let mut due = first;
-                while !calls.stop.load(Ordering::SeqCst) {
-                    sleep_until(due).await;
-                    // What was missed while nobody answered is not made up for: the queue would hide the recovery.
-                    due = (due + every).max(Instant::now());
-                    call(&api, &calls).await;
-                }
+    /// So many messages a second, all tenants together.
+    pub(crate) fn start(apis: &[Api], per_second: u32) -> Self {
+        let tenants = u32::try_from(apis.len()).expect("few");
+        let every = Duration::from_secs(1) * CALLERS * tenants / per_second;
+        let (mut calls, mut callers) = (Vec::new(), JoinSet::new());
+        for (tenant, api) in apis.iter().enumerate() {
+            let own = Calls { tenant, next: AtomicU32::new(0), stop: AtomicBool::new(false), seen: Mutex::default() };
+            let own = Arc::new(own);
+            for caller in 0..CALLERS {
+                let first = Instant::now() + every * caller / CALLERS;
+                callers.spawn(call_again(api.clone(), Arc::clone(&own), first, every));
             }
-        });
-        Self { calls: Arc::clone(&calls), callers: callers.collect() }
+            calls.push(own);
+        }
+        Self { calls, callers }
     }
 
-    /// Makes no new calls, and waits until those that were begun are answered.
-    pub(crate) async fn stop(self) -> Arc<Calls> {
-        self.calls.stop.store(true, Ordering::SeqCst);
+    /// Makes no new calls, and waits until those that were begun are answered: what each tenant's callers have seen.
+    pub(crate) async fn stop(self) -> Vec<Log> {
+        self.calls.iter().for_each(|calls| calls.stop.store(true, Ordering::SeqCst));
         self.callers.join_all().await;
-        self.calls
+        self.calls.iter().map(|calls| calls.log().clone()).collect()
+    }
+}
+
+async fn call_again(api: Api, calls: Arc<Calls>, first: Instant, every: Duration) {
+    let mut due = first;
+    while !calls.stop.load(Ordering::SeqCst) {
+        sleep_until(due).await;
+        // What was missed while nobody answered is not made up for: the queue would hide the recovery.
+        due = (due + every).max(Instant::now());
+        call(&api, &calls).await;
     }
 }
 
 async fn call(api: &Api, calls: &Calls) {
-    let number = calls.next.fetch_add(1, Ordering::SeqCst);
-    let text = if number % 8 == 7 { LONG } else { SHORT };
-    let body = json!({"to": format!("+{}", FIRST_NUMBER + u64::from(number)), "text": text});
-    let once = format!("call {number}");
-    let since = Instant::now();
-    while since.elapsed() < GIVE_UP {
+    let number = Number { tenant: calls.tenant, call: calls.next.fetch_add(1, Ordering::SeqCst) };
+    let text = if number.call % 8 == 7 { LONG } else { SHORT };
+    let body = json!({"to": format!("+{}", number.recipient()), "text": text});
+    // Tenants use the same keys: each has its own.
+    let once = format!("call {}", number.call);
+    let mut given_up = None;
+    while given_up.is_none_or(|then| Instant::now() < then) {
+        if given_up.is_none() && calls.stop.load(Ordering::SeqCst) {
+            given_up = Some(Instant::now() + GIVE_UP);
+        }
         match api.post("", &body, Some(&once.replace(' ', "-")), PATIENCE).await {
             Ok((202, answer)) => {
                 match accepted(number, &answer) {
@@ -129,10 +143,10 @@ async fn call(api: &Api, calls: &Calls) {
         }
         sleep(AGAIN).await;
     }
-    calls.log().wrong.push(format!("{once}: not accepted within {GIVE_UP:?}"));
+    calls.log().wrong.push(format!("{once}: not accepted within {GIVE_UP:?} after all faults"));
 }
 
-fn accepted(number: u32, answer: &Value) -> Option<Accepted> {
+fn accepted(number: Number, answer: &Value) -> Option<Accepted> {
     let message = answer["messages"].as_array().filter(|messages| messages.len() == 1)?.first()?;
     Some(Accepted {
         number,

@@ -3,13 +3,14 @@ use std::fmt;
 use std::time::Duration;
 
 use super::chance::Chance;
-use crate::support::installation::Link;
+use super::support::installation::Link;
 
 /// Who can be killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Victim {
     Api,
-    Sender,
+    /// Of the tenant with this number.
+    Sender(usize),
     Connector,
     Data,
     Keyring,
@@ -40,6 +41,8 @@ pub(crate) enum Fault {
     Drop,
     /// It closes all binds and takes none.
     Latch,
+    /// Nothing here ran for a while, ourselves included: never planned, but seen.
+    Pause,
 }
 
 /// A fault with its time.
@@ -62,25 +65,30 @@ const LINKS: &[Link] = &[
 ];
 /// What an upstream or a connector does not say for too long, enquire_link finds out.
 const TO_DATABASES: &[Link] = &[Link::ApiToData, Link::ApiToKeyring, Link::SenderToData, Link::ConnectorToData];
-const VICTIMS: &[Victim] = &[Victim::Api, Victim::Sender, Victim::Connector, Victim::Data, Victim::Keyring];
 
-/// So many faults, one every `every` on the average; several may hold at once.
-pub(crate) fn plan(seed: u64, faults: usize, every: Duration) -> Vec<Planned> {
+/// So many faults, one every `every` on the average, where so many tenants send; several may hold at once.
+pub(crate) fn plan(seed: u64, faults: usize, every: Duration, tenants: usize) -> Vec<Planned> {
     let mut chance = Chance::new(seed);
     let every = u64::try_from(every.as_millis()).expect("short");
     let mut at = Duration::ZERO;
     (0..faults)
         .map(|_| {
             at += Duration::from_millis(chance.between(every / 4, every * 7 / 4));
-            let (fault, lasts) = fault(&mut chance);
+            let (fault, lasts) = fault(&mut chance, tenants);
             Planned { at, fault, lasts: Duration::from_millis(lasts) }
         })
         .collect()
 }
 
-fn fault(chance: &mut Chance) -> (Fault, u64) {
+fn victim(chance: &mut Chance, tenants: usize) -> Victim {
+    let number = chance.between(0, u64::try_from(tenants).expect("few") - 1);
+    let sender = Victim::Sender(usize::try_from(number).expect("few"));
+    chance.one_of(&[Victim::Api, sender, Victim::Connector, Victim::Data, Victim::Keyring])
+}
+
+fn fault(chance: &mut Chance, tenants: usize) -> (Fault, u64) {
     match chance.between(0, 99) {
-        0..36 => (Fault::Kill(chance.one_of(VICTIMS)), chance.between(0, 1500)),
+        0..36 => (Fault::Kill(victim(chance, tenants)), chance.between(0, 1500)),
         36..47 => (Fault::Cut(chance.one_of(LINKS)), 0),
         47..50 => (Fault::Lose(chance.one_of(TO_DATABASES)), 0),
         50..60 => {
@@ -103,20 +111,19 @@ impl Fault {
         match self {
             Self::Kill(victim) => format!("{victim:?}"),
             Self::Cut(link) | Self::Delay(link, _) | Self::Freeze(link) | Self::Lose(link) => format!("{link:?}"),
-            Self::Throttle(_) | Self::Stall | Self::Late | Self::Garbage(_) | Self::Drop | Self::Latch => {
-                self.to_string()
-            }
+            _ => self.to_string(),
         }
     }
 
-    /// Whether it can leave submits whose fate their sender does not know. Nothing else explains a duplicate.
-    pub(crate) fn leaves_doubt(self) -> bool {
+    /// Whether it can leave submits of a tenant whose fate its sender does not know. Nothing else explains a duplicate.
+    pub(crate) fn leaves_doubt(self, tenant: usize) -> bool {
         match self {
-            Self::Kill(victim) => matches!(victim, Victim::Sender | Victim::Connector),
+            Self::Kill(Victim::Sender(number)) => number == tenant,
+            Self::Kill(victim) => victim == Victim::Connector,
             Self::Cut(link) => matches!(link, Link::SenderToConnector | Link::ConnectorToUpstream),
             // A sender waits for its connector for longer than any of these lasts.
             Self::Delay(link, _) | Self::Freeze(link) | Self::Lose(link) => link == Link::ConnectorToUpstream,
-            Self::Stall | Self::Late | Self::Garbage(_) | Self::Drop | Self::Latch => true,
+            Self::Stall | Self::Late | Self::Garbage(_) | Self::Drop | Self::Latch | Self::Pause => true,
             Self::Throttle(_) => false,
         }
     }
@@ -137,6 +144,7 @@ impl fmt::Display for Fault {
             Self::Garbage(_) => f.write_str("SMSC says garbage"),
             Self::Drop => f.write_str("SMSC drops its binds"),
             Self::Latch => f.write_str("SMSC refuses binds"),
+            Self::Pause => f.write_str("(the machine stood still)"),
         }
     }
 }
@@ -145,7 +153,7 @@ impl fmt::Display for Victim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Api => "API",
-            Self::Sender => "sender",
+            Self::Sender(_) => "sender",
             Self::Connector => "connector",
             Self::Data => "PostgreSQL (data)",
             Self::Keyring => "PostgreSQL (keyring)",

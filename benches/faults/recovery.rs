@@ -13,6 +13,8 @@ use super::seen::Submits;
 const LOOK: Duration = Duration::from_millis(5);
 /// What takes longer is over.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The tenant whose messages are looked for.
+const FIRST: usize = 0;
 /// Quiet before each kill.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -36,7 +38,7 @@ impl Recovery {
 /// Kills each so many times, and starts it again at once.
 pub(crate) async fn measure(injector: &mut Injector, calls: &Calls, submits: &Submits, rounds: usize) -> Vec<Recovery> {
     let mut all = Vec::new();
-    for victim in [Victim::Sender, Victim::Connector, Victim::Api, Victim::Data, Victim::Keyring] {
+    for victim in [Victim::Sender(FIRST), Victim::Connector, Victim::Api, Victim::Data, Victim::Keyring] {
         let mut millis = Vec::new();
         for _ in 0..rounds {
             sleep(QUIET).await;
@@ -69,7 +71,7 @@ async fn once(injector: &mut Injector, calls: &Calls, submits: &Submits, victim:
                 .take_while(|accepted| accepted.at_ms >= returned)
                 .last()
                 .map(|accepted| accepted.at_ms - returned),
-            _ => submits.first_from(next, &mut place).map(|at| at - killed),
+            _ => submits.first_from(FIRST, next, &mut place).map(|at| at - killed),
         };
         if let Some(millis) = done {
             return millis;

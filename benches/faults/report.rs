@@ -3,30 +3,42 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::account::{Check, Doubles};
+use budstikke::config::sender::CrashPolicy;
+
+use super::account::{Account, Check};
+use super::doubles::{Doubles, RELEASE};
 use super::inject::Event;
 use super::recovery::Recovery;
 
-pub(crate) struct Report<'a> {
+pub(crate) struct Report {
     pub(crate) seed: u64,
     pub(crate) seconds: f64,
-    pub(crate) accepted: usize,
     pub(crate) submits: usize,
-    pub(crate) released: usize,
-    pub(crate) again: &'a BTreeMap<String, u64>,
-    pub(crate) journal: &'a [Event],
-    pub(crate) doubles: &'a Doubles,
-    pub(crate) recoveries: &'a [Recovery],
-    pub(crate) checks: &'a [Check],
+    pub(crate) again: BTreeMap<String, u64>,
+    /// By tenant, as accounts and duplicates are.
+    pub(crate) policies: Vec<CrashPolicy>,
+    pub(crate) journal: Vec<Event>,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) doubles: Vec<Doubles>,
+    pub(crate) recoveries: Vec<Recovery>,
+    pub(crate) checks: Vec<Check>,
 }
 
-impl Report<'_> {
+impl Report {
+    /// Whether all holds.
+    pub(crate) fn holds(&self) -> bool {
+        self.checks.iter().all(|check| check.holds)
+    }
+
+    /// How often each went wrong, and how many duplicates lie near.
     fn faults(&self) -> BTreeMap<String, (u64, u64)> {
         let mut faults = BTreeMap::<String, (u64, u64)>::new();
-        for event in self.journal {
+        for event in &self.journal {
             faults.entry(event.fault.to_string()).or_default().0 += 1;
         }
-        for (fault, doubles) in &self.doubles.by_fault {
+        let released = self.accounts.iter().map(|account| account.released).sum::<usize>();
+        faults.insert(RELEASE.to_owned(), (u64::try_from(released).expect("few"), 0));
+        for (fault, doubles) in self.doubles.iter().flat_map(|doubles| &doubles.by_fault) {
             faults.entry(fault.clone()).or_default().1 += doubles;
         }
         faults
@@ -41,16 +53,27 @@ impl Report<'_> {
         });
         let checks =
             self.checks.iter().map(|check| json!({"what": check.what, "holds": check.holds, "figures": check.figures}));
+        let total: Account = self.accounts.iter().copied().sum();
+        let tenants = self.accounts.iter().zip(&self.policies).map(|(account, policy)| {
+            json!({
+                "policy": policy.as_str(), "accepted": account.accepted, "delivered": account.delivered,
+                "released": account.released, "given_up": account.given_up, "submits": account.submits,
+                "duplicates": account.doubles, "duplicates_at_most": account.bound,
+            })
+        });
+        let by_fault = self.faults().into_iter();
+        let by_fault =
+            by_fault.map(|(fault, (count, doubles))| (fault, json!({"count": count, "duplicates": doubles})));
+        let unexplained: Vec<&String> = self.doubles.iter().flat_map(|doubles| &doubles.unexplained).collect();
         json!({
             "seed": self.seed, "seconds": self.seconds.round(), "faults": self.journal.len(),
-            "accepted": self.accepted, "submits": self.submits, "released": self.released, "again": self.again,
-            "by_fault": self.faults().into_iter().map(|(fault, (count, doubles))| (fault, json!({"count": count, "duplicates": doubles})))
-                .collect::<BTreeMap<_, _>>(),
-            "duplicates": self.doubles.found, "duplicates_at_most": self.doubles.bound,
-            "unexplained": self.doubles.unexplained,
+            "accepted": total.accepted, "submits": self.submits, "released": total.released, "again": self.again,
+            "tenants": tenants.collect::<Vec<_>>(), "by_fault": by_fault.collect::<BTreeMap<_, _>>(),
+            "duplicates": total.doubles, "duplicates_at_most": Doubles::bound(&self.doubles, &self.journal),
+            "unexplained": unexplained,
             "recovery": recoveries.collect::<BTreeMap<_, _>>(),
             "checks": checks.collect::<Vec<_>>(),
-            "holds": self.checks.iter().all(|check| check.holds),
+            "holds": self.holds(),
         })
     }
 
@@ -61,6 +84,7 @@ impl Report<'_> {
         lines.extend(
             self.checks.iter().map(|check| format!("| {} | {} | {} |", check.what, mark(check.holds), check.figures)),
         );
+        lines.extend(self.tenants());
         lines.extend(["".to_owned(), "| fault | times | duplicates after it |".to_owned(), "|---|---|---|".to_owned()]);
         lines
             .extend(self.faults().iter().map(|(fault, (count, doubles))| format!("| {fault} | {count} | {doubles} |")));
@@ -81,6 +105,23 @@ impl Report<'_> {
         lines.join("\n")
     }
 
+    fn tenants(&self) -> impl Iterator<Item = String> {
+        let head = [
+            "",
+            "| tenant | crash policy | accepted | delivered | released | given up | submits | duplicates | at most |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ];
+        let rows = self.accounts.iter().zip(&self.policies).enumerate().map(|(tenant, (account, policy))| {
+            let Account { accepted, delivered, released, given_up, submits, doubles, bound, .. } = account;
+            format!(
+                "| {tenant} | `{}` | {accepted} | {delivered} | {released} | {given_up} | {submits} | {doubles} | {bound} |",
+                policy.as_str()
+            )
+        });
+        head.into_iter().map(str::to_owned).chain(rows)
+    }
+
+    #[allow(dead_code, reason = "the short run is not reported")]
     pub(crate) fn write(&self) {
         let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
         let directory = std::path::Path::new(&target).join("bench");

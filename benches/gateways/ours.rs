@@ -60,7 +60,7 @@ impl Stage {
 
     /// With more settings of PostgreSQL, and so many messages in the log, all of the first tenant's.
     async fn set_with(more: &[&str], rows: u64, route: &Route, crew: &Crew, centre: Process) -> Self {
-        let connections = format!("max_connections={}", MOST.max(crew.weights.len() * CONNECTIONS + 100));
+        let connections = format!("max_connections={}", MOST.max(crew.members.len() * CONNECTIONS + 100));
         let settings: Vec<&str> = [SETTINGS, more, &[&connections]].concat();
         // They are started anew, with TLS and the settings.
         let mut databases = Databases::bare_with(if rows == 0 { &settings } else { fill::SETTINGS }).await;
@@ -168,7 +168,7 @@ pub(crate) struct Beside {
 /// So many messages of so many tenants, from the first call until the last receipt is stored.
 /// What PostgreSQL did for it is told where statements are looked at.
 pub(crate) async fn through(messages: usize, tenants: usize, beside: Beside, wanted: &Wanted) -> Run {
-    let crew = Crew { weights: vec![1; tenants], idle: beside.idle, sends: true };
+    let crew = Crew { idle: beside.idle, ..Crew::weighing(&vec![1; tenants]) };
     let looked = wanted.statements;
     let more = if looked { statements::SETTINGS } else { &[] }.iter().copied();
     let more: Vec<&str> = more.chain(wanted.settings.iter().map(String::as_str)).collect();

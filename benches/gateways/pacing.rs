@@ -29,7 +29,7 @@ pub(crate) async fn measure(rate: usize, seconds: u64, report: &mut Report) {
     };
     let folder = directory("recording");
     let file = folder.join("arrivals");
-    let crew = Crew { weights: WEIGHTS.to_vec(), ..Crew::one() };
+    let crew = Crew::weighing(&WEIGHTS);
     let stage = Stage::set(&route, &crew, recording::start(&file)).await;
     let span = Duration::from_secs(seconds);
     // Half as much again as the heaviest can be given.

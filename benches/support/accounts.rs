@@ -1,12 +1,13 @@
 //! The accounts of an installation, as the operator would enter them: many are made over one connection.
 use budstikke::config::NamedKey;
+use budstikke::config::sender::CrashPolicy;
 use budstikke::domain::{ApiKey, Clock as _, RouteId, Scope, SystemClock, TenantId, copenhagen_day};
 use budstikke::keyring::{self, Kek, Keyring};
 use budstikke::store::scram;
 use jiff::ToSpan as _;
 use sqlx::PgPool;
 
-use crate::postgres::{Databases, PASSWORD};
+use super::postgres::{Databases, PASSWORD};
 
 pub(crate) const KEK: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -17,8 +18,22 @@ pub(crate) struct Account {
     pub(crate) queue_keys: Vec<NamedKey>,
 }
 
-/// Makes tenants that share a route by these weights, with their logins and keys, and the route's login.
-pub(crate) async fn make(databases: &Databases, weights: &[i32]) -> (RouteId, Vec<Account>) {
+/// How an account is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Member {
+    /// What its share of the route weighs.
+    pub(crate) weight: i32,
+    /// What becomes of its messages of unknown fate.
+    pub(crate) policy: CrashPolicy,
+}
+
+/// The sender id of the account with this number; nobody else may send from it.
+pub(crate) fn sender_id(number: usize) -> String {
+    format!("Tenant{number}")
+}
+
+/// Makes tenants that share a route, with their logins and keys, and the route's login.
+pub(crate) async fn make(databases: &Databases, members: &[Member]) -> (RouteId, Vec<Account>) {
     let operator = databases.data.pool("budstikke_operator");
     let keys = keyring::connect(&databases.keyring.dsn("budstikke_operator"), 1, "bench");
     let keyring = Keyring::open(keys, Kek::parse(KEK).expect("a key"));
@@ -28,8 +43,8 @@ pub(crate) async fn make(databases: &Databases, weights: &[i32]) -> (RouteId, Ve
     login.execute(&operator).await.expect("the route's login");
 
     let mut accounts = Vec::new();
-    for (number, weight) in weights.iter().enumerate() {
-        let tenant = tenant(&operator, number).await;
+    for (number, Member { weight, policy }) in members.iter().enumerate() {
+        let tenant = tenant(&operator, number, *policy).await;
         let share = sqlx::query("insert into route_share (route_id, tenant_id, weight) values ($1, $2, $3)");
         share.bind(route.0).bind(tenant.0).bind(weight).execute(&operator).await.expect("share the route");
         let login = sqlx::query("select tenant_login($1, $2)").bind(tenant.0).bind(&verifier);
@@ -42,7 +57,7 @@ pub(crate) async fn make(databases: &Databases, weights: &[i32]) -> (RouteId, Ve
 }
 
 /// May send anything within generous limits, and as many recipients a call as the API takes.
-async fn tenant(operator: &PgPool, number: usize) -> TenantId {
+async fn tenant(operator: &PgPool, number: usize, policy: CrashPolicy) -> TenantId {
     let tenant: i64 = sqlx::query_scalar(
         "insert into tenant (namespace, name, registration) values ('test', $1, 'DK10000009') returning tenant_id",
     )
@@ -50,14 +65,15 @@ async fn tenant(operator: &PgPool, number: usize) -> TenantId {
     .fetch_one(operator)
     .await
     .expect("insert a tenant");
-    for statement in [
+    let may = sqlx::query(
         "insert into enforcement (tenant_id, generation, may_accept, may_send, services, sender_ids, max_parts,
                                   recipients_per_call, log_days, log_characters, validity_seconds, crash_policy)
-         values ($1, 1, true, true, '{api}', '{Budstikke}', 10, 10000, 90, 160, 172800, 'resend')",
-        "insert into price (tenant_id, prefix, amount) values ($1, '', 35000)",
-    ] {
-        sqlx::query(statement).bind(tenant).execute(operator).await.expect("what it may, and what it costs");
-    }
+         values ($1, 1, true, true, '{api}', array[$2], 10, 10000, 90, 160, 172800, $3)",
+    );
+    let may = may.bind(tenant).bind(sender_id(number)).bind(policy.as_str());
+    may.execute(operator).await.expect("what it may");
+    let costs = sqlx::query("insert into price (tenant_id, prefix, amount) values ($1, '', 35000)").bind(tenant);
+    costs.execute(operator).await.expect("what it costs");
     TenantId(tenant)
 }
 

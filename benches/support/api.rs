@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use budstikke::domain::ApiKey;
 use serde_json::Value;
+use uuid::Uuid;
 
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -49,10 +50,26 @@ impl Api {
     }
 
     /// Reads what is behind a path under `/v1/messages`.
-    #[allow(dead_code, reason = "the fault harness reads the tables")]
+    #[allow(dead_code, reason = "some read the tables alone")]
     pub(crate) async fn get(&self, path: &str) -> Result<(u16, Value), reqwest::Error> {
         let call = self.client.get(format!("{}{path}", self.url)).bearer_auth(self.key.reveal());
         let answer = call.timeout(Duration::from_secs(60)).send().await?;
         Ok((answer.status().as_u16(), answer.json().await?))
+    }
+}
+
+/// The ids of all messages that a query under `/v1/messages` finds, over all its pages.
+#[allow(dead_code, reason = "the fault harness alone lists")]
+pub(crate) async fn list(api: &Api, query: &str) -> Result<Vec<Uuid>, reqwest::Error> {
+    let (mut ids, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let join = if query.is_empty() { '?' } else { '&' };
+        let (_, page) = api.get(&format!("{query}{join}limit=200{cursor}")).await?;
+        let messages = page["messages"].as_array().into_iter().flatten();
+        ids.extend(messages.filter_map(|message| message["id"].as_str()?.parse::<Uuid>().ok()));
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(ids),
+        }
     }
 }

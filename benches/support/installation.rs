@@ -13,11 +13,11 @@ use rustls::ClientConfig;
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::accounts::{self, Account, KEK};
+use super::accounts::{self, Account, KEK, Member};
 use super::api::Api;
 use super::place::{Place, local, own, shown, url};
+use super::postgres::Databases;
 use super::process::{Process, free_port};
-use crate::postgres::Databases;
 
 /// Senders that start at the same time.
 const AT_ONCE: usize = 10;
@@ -50,8 +50,7 @@ pub(crate) struct Route {
 /// Who is there.
 #[derive(Debug, Clone)]
 pub(crate) struct Crew {
-    /// What each tenant's share of the route weighs.
-    pub(crate) weights: Vec<i32>,
+    pub(crate) members: Vec<Member>,
     /// So many more that have nothing to do, and no sender.
     pub(crate) idle: usize,
     /// Whether the senders run.
@@ -60,8 +59,16 @@ pub(crate) struct Crew {
 
 impl Crew {
     /// One tenant that sends.
+    #[allow(dead_code, reason = "the fault harness has several")]
     pub(crate) fn one() -> Self {
-        Self { weights: vec![1], idle: 0, sends: true }
+        Self::weighing(&[1])
+    }
+
+    /// Tenants that send, with shares of such weights; what is of unknown fate they send again.
+    #[allow(dead_code, reason = "the fault harness has one that holds it")]
+    pub(crate) fn weighing(weights: &[i32]) -> Self {
+        let member = |weight: &i32| Member { weight: *weight, policy: CrashPolicy::Resend };
+        Self { members: weights.iter().map(member).collect(), idle: 0, sends: true }
     }
 }
 
@@ -70,10 +77,10 @@ pub(crate) struct Installation {
     /// Of the first tenant.
     pub(crate) api: Api,
     /// Of each tenant.
-    #[allow(dead_code, reason = "the fault harness has one tenant")]
     pub(crate) apis: Vec<Api>,
-    #[allow(dead_code, reason = "the fault harness has one tenant")]
     pub(crate) tenants: Vec<TenantId>,
+    #[allow(dead_code, reason = "the fault harness alone asks")]
+    pub(crate) route: RouteId,
     #[allow(dead_code, reason = "the fault harness has its own")]
     pub(crate) owner: PgPool,
     place: Place,
@@ -92,9 +99,10 @@ impl Installation {
     ) -> Self {
         let place = Place::new("installation");
         let [data, keyring] = place.serve(databases, settings).await;
-        let weights = [&crew.weights[..], &vec![1; crew.idle]].concat();
-        let (route_id, mut accounts) = accounts::make(databases, &weights).await;
-        accounts.truncate(crew.weights.len());
+        let idle = Member { weight: 1, policy: CrashPolicy::Resend };
+        let members = [&crew.members[..], &vec![idle; crew.idle]].concat();
+        let (route_id, mut accounts) = accounts::make(databases, &members).await;
+        accounts.truncate(crew.members.len());
 
         let (connector_port, api_port) = (free_port(), free_port());
         let seen = Seen {
@@ -137,10 +145,10 @@ impl Installation {
         let apis: Vec<_> = accounts.iter().map(|account| Api::new(&client, api_port, account.key.clone())).collect();
         let tenants = accounts.iter().map(|account| account.tenant).collect();
         let owner = databases.data.pool("budstikke_owner");
-        let mut installation = Self { processes, api: apis[0].clone(), apis, tenants, owner, place };
+        let mut installation = Self { processes, api: apis[0].clone(), apis, tenants, route: route_id, owner, place };
         installation.answers().await;
         if crew.sends {
-            installation.send(&accounts, route_id, seen, sender_to_data).await;
+            installation.send(&accounts, &members, route_id, seen, sender_to_data).await;
         }
         installation
     }
@@ -154,12 +162,13 @@ impl Installation {
     }
 
     /// Starts the senders, a few at once.
-    async fn send(&mut self, accounts: &[Account], route: RouteId, seen: Seen, data: SocketAddr) {
+    async fn send(&mut self, accounts: &[Account], members: &[Member], route: RouteId, seen: Seen, data: SocketAddr) {
         let mut ports = 10_000..;
-        for some in accounts.chunks(AT_ONCE) {
+        let all: Vec<_> = accounts.iter().zip(members).collect();
+        for some in all.chunks(AT_ONCE) {
             let first = self.processes.len();
-            for account in some {
-                let files = sender_files(&self.place, account, route, seen, data);
+            for (account, member) in some {
+                let files = sender_files(&self.place, account, member.policy, route, seen, data);
                 let folder = self.place.folder(&format!("sender-{}", account.tenant), &files);
                 let health = own(4, ports.next().expect("a port"));
                 let arguments = [("config-dir", shown(&folder)), ("health", health.to_string())];
@@ -189,10 +198,10 @@ impl Installation {
         self.processes.iter().filter(move |process| process.role == role)
     }
 
-    /// The process of a role.
+    /// The process of a role; of the senders, that of the tenant with this number.
     #[allow(dead_code, reason = "most benches kill nobody")]
-    pub(crate) fn process(&mut self, role: &str) -> &mut Process {
-        self.processes.iter_mut().find(|process| process.role == role).expect("a role")
+    pub(crate) fn process(&mut self, role: &str, number: usize) -> &mut Process {
+        self.processes.iter_mut().filter(|process| process.role == role).nth(number).expect("a role")
     }
 }
 
@@ -246,14 +255,20 @@ fn connector_files(place: &Place, id: RouteId, route: &Route, seen: Seen, data: 
     files
 }
 
-fn sender_files(place: &Place, account: &Account, route: RouteId, seen: Seen, data: SocketAddr) -> Files {
+fn sender_files(
+    place: &Place,
+    account: &Account,
+    crash_policy: CrashPolicy,
+    route: RouteId,
+    seen: Seen,
+    data: SocketAddr,
+) -> Files {
     let tenant = account.tenant;
     let leg: Leg = serde_json::from_value(json!({
         "routeId": route, "name": "route", "address": seen.connector.to_string(), "serverName": CONNECTOR,
     }))
     .expect("a leg");
-    let settings =
-        sender::Settings { tenant_id: tenant, routes: vec![leg], crash_policy: CrashPolicy::Resend, stands_by: false };
+    let settings = sender::Settings { tenant_id: tenant, routes: vec![leg], crash_policy, stands_by: false };
     let mut files = place.identity(&Leaf::Client(format!("sender-{tenant}")));
     files.extend([
         (names::CONFIG, json_of(settings)),

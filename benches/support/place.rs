@@ -7,8 +7,8 @@ use budstikke::config::names;
 use budstikke::domain::{Clock as _, SystemClock};
 use budstikke::pki::{Authority, Leaf};
 
+use super::postgres::{Database, Databases, NOBODY, PASSWORD, directory, is_root};
 use super::process::Process;
-use crate::postgres::{Database, Databases, NOBODY, PASSWORD, directory, is_root};
 
 /// What the parts have in common. Its folder goes with it.
 pub(crate) struct Place {

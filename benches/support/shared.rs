@@ -1,4 +1,6 @@
-//! What several benches stand on: an installation whose roles are processes of this machine.
+//! What several benches, and the short run of the fault harness, stand on: an installation whose roles are processes of this machine.
+use super::postgres;
+
 pub(crate) mod accounts;
 pub(crate) mod api;
 pub(crate) mod installation;
