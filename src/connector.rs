@@ -1,6 +1,6 @@
 //! One route's connector: holds the binds to the upstream, and shares them among the tenants on the route.
 //!
-//! - `senders`: SMPP server for the tenants' senders. `exchange`, `credit`, `queue`: who may submit, and what waits.
+//! - `senders`: SMPP server for the tenants' senders. `exchange`, `credit`, `queue`, `refused`: who may submit, and what waits.
 //!   `reply`: how they are answered.
 //! - `dispatch`, `brake`: sends what waits, in order and at the route's rate. `binds`, `upstream`: the client side.
 //!   `line`: what takes submits there, over SMPP or HTTPS. `https`: everything that is of HTTPS alone.
@@ -35,6 +35,7 @@ mod owners;
 mod queue;
 mod receipt;
 mod receipts;
+mod refused;
 mod reply;
 mod report;
 mod senders;

@@ -6,7 +6,8 @@
 //! a slow route without one of them waiting on an answer.
 //!
 //! Credit that nobody uses is taken back after [`UNUSED`]. The sender may not know that yet and still use it, so
-//! what was taken back is remembered as stale and honoured; only the room it took is free for others.
+//! what was taken back is remembered as stale and honoured; only the room it took is free for others. Who uses nothing for a while,
+//! as while its database is away, is given no more than a second of the rate: all of it may come at once.
 //!
 //! A plain SMPP client knows nothing of demand and credit: each submit of it is its own demand of one. Where its turn is
 //! not now the submit is refused, but its place among the others stands: credit that comes by it waits for the next one.
@@ -61,10 +62,12 @@ impl Account {
         self.next_at.is_some_and(|at| at > now + SOON)
     }
 
-    fn wants(&self, most: Option<usize>) -> bool {
+    fn wants(&self, most: usize, most_each: Option<usize>) -> bool {
         let waits = self.demand.saturating_add(self.refused);
-        let has_room = most.is_none_or(|most| !self.rests && self.credit as usize + self.queued < most);
-        self.may_send && self.bound && waits > self.credit.saturating_add(self.stale) && has_room
+        let has = self.credit.saturating_add(self.stale);
+        let has_room = most_each.is_none_or(|most| !self.rests && self.credit as usize + self.queued < most)
+            && (has as usize) < most.saturating_mul(2);
+        self.may_send && self.bound && waits > has && has_room
     }
 }
 
@@ -73,6 +76,7 @@ impl Ledger {
     /// next submit is there when the one before goes.
     pub(super) fn set_rate(&mut self, rate_millis: u64) {
         self.most = usize::try_from(rate_millis / 2000).unwrap_or(usize::MAX).max(2);
+        self.settle_all();
     }
 
     /// Bounds each tenant to half a second of the most that it gets; `None`: to no less than all. A place is the least: it may be
@@ -248,7 +252,7 @@ impl Ledger {
 
     /// Tenants whose senders wait for credit.
     pub(super) fn wanting(&self) -> usize {
-        self.accounts.values().filter(|account| account.wants(self.most_each)).count()
+        self.accounts.values().filter(|account| account.wants(self.most, self.most_each)).count()
     }
 
     fn void(&mut self, tenant: TenantId) {
@@ -260,13 +264,13 @@ impl Ledger {
     }
 
     fn settle(&mut self, tenant: TenantId) {
-        let wants = self.accounts.get(&tenant).is_some_and(|account| account.wants(self.most_each));
+        let wants = self.accounts.get(&tenant).is_some_and(|account| account.wants(self.most, self.most_each));
         self.fair.set_ready(&tenant, wants);
     }
 
     fn settle_all(&mut self) {
         for (tenant, account) in &self.accounts {
-            self.fair.set_ready(tenant, account.wants(self.most_each));
+            self.fair.set_ready(tenant, account.wants(self.most, self.most_each));
         }
     }
 }

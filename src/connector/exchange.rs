@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credit::Ledger;
 use super::queue::{Queue, Turn};
+use super::refused::Refused;
 use super::reply::Reply;
 use crate::domain::{Circuit, TenantId};
 use crate::smpp::pacing::Rate;
@@ -126,6 +127,7 @@ struct Place {
     session: Session,
     lost: CancellationToken,
     plain: bool,
+    refused: Refused,
 }
 
 impl Exchange {
@@ -223,7 +225,10 @@ impl Exchange {
         state.numbers += 1;
         let number = state.numbers;
         let lost = CancellationToken::new();
-        state.seats.insert(tenant, Place { number, epoch, session, lost: lost.clone(), plain: true });
+        state.seats.insert(
+            tenant,
+            Place { number, epoch, session, lost: lost.clone(), plain: true, refused: Refused::default() },
+        );
         state.ledger.bound(tenant, true);
         Ok(Seat { id: SeatId { tenant, number }, lost, plain: true })
     }
@@ -253,7 +258,10 @@ impl Exchange {
         let since = Instant::now();
         // Spent whatever comes of it: the sender has spent it too.
         let spent = state.is_seated(seat) && state.spend(seat.tenant, plain, since);
-        if let Some(status) = state.judge(seat).or_else(|| (!spent).then_some(NO_CREDIT)) {
+        let refusal = state.judge(seat).or_else(|| (!spent).then_some(NO_CREDIT));
+        let refused = state.seats.get_mut(&seat.tenant).map(|place| &mut place.refused);
+        let waits = refused.zip(part).is_some_and(|(refused, part)| refused.judge(part, refusal == Some(NO_CREDIT)));
+        if let Some(status) = refusal.or_else(|| waits.then_some(NO_CREDIT)) {
             return reply.refuse(status);
         }
         let turn = state.queue.turn();

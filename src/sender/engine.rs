@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Pace;
 use super::book::{Book, Effect, Moment};
 use super::database::Database;
+use super::lane::Lane;
 use super::ledger::{Batch, Met};
 use super::link::Signal;
 use super::metrics::{self, Metrics};
@@ -231,7 +232,7 @@ impl<D: Database> Engine<D> {
             self.book.wind(moment);
         }
         for (index, route) in self.routes.iter_mut().enumerate() {
-            let demand = self.book.lane(index).map_or(0, |lane| lane.demand());
+            let demand = self.book.lane(index).map_or(0, |lane| wanted(lane, self.resume_at));
             if route.starves(demand, moment.now) {
                 self.book.unready(index, moment);
             }
@@ -243,7 +244,7 @@ impl<D: Database> Engine<D> {
             self.submit(index, moment);
         }
         for (index, route) in self.routes.iter_mut().enumerate() {
-            route.announce(self.book.lane(index).map_or(0, |lane| lane.demand()));
+            route.announce(self.book.lane(index).map_or(0, |lane| wanted(lane, self.resume_at)));
             let label = metrics::Route { route: route.name.clone() };
             self.metrics.credits.get_or_create(&label).set(route.credits.into());
         }
@@ -384,6 +385,12 @@ impl<D: Database> Engine<D> {
             .filter(|change| *change > moment.now);
         changes.fold(self.reader.next_read(moment.now), Instant::min)
     }
+}
+
+/// Parts for which a route's credit is of use. While the database is left alone nothing is launched: credit for that would pile up, and
+/// hold others up when it is used all at once.
+fn wanted(lane: &Lane, resume_at: Option<Instant>) -> u32 {
+    if resume_at.is_some() { lane.ready_parts() } else { lane.demand() }
 }
 
 /// The present by the runtime's clock, which sleeps go by too.

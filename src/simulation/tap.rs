@@ -13,7 +13,6 @@ use super::plan;
 use super::trace::Trace;
 use crate::domain::inbound::split_header;
 use crate::smpp::frame::Frame;
-use crate::smpp::vendor::NO_CREDIT;
 
 /// Which connection, seen from the connector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +55,8 @@ struct State {
     went: BTreeMap<u64, Instant>,
     /// Of each receipt, by what the id is known by: whose, how often the upstream brought it, how often it was handed on.
     receipts: BTreeMap<String, Receipt>,
-    /// Submits of senders that wait for their answer, by connection: to whom.
-    unanswered: BTreeMap<u64, BTreeMap<u32, u64>>,
-    /// Messages of which a part came without credit. The next one may have had some, and went first.
-    uncredited: BTreeSet<u64>,
+    /// Submits of senders that wait for their answer, by connection.
+    unanswered: BTreeMap<u64, BTreeSet<u32>>,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +86,6 @@ impl Checks {
             went: BTreeMap::new(),
             receipts: BTreeMap::new(),
             unanswered: BTreeMap::new(),
-            uncredited: BTreeSet::new(),
         })))
     }
 
@@ -138,7 +134,7 @@ impl Checks {
 
     /// Submits of senders that were never answered on connections that stand.
     pub(crate) fn unanswered(&self) -> usize {
-        self.state().unanswered.values().map(BTreeMap::len).sum()
+        self.state().unanswered.values().map(BTreeSet::len).sum()
     }
 }
 
@@ -239,22 +235,14 @@ impl Tap {
             }
             (Link::Sender(tenant), true, CommandId::DeliverSm) => hands_on(&mut state, tenant, frame, &mut wrong),
             (Link::Sender(_), false, CommandId::SubmitSm) => {
-                let to = match frame.decode() {
-                    Ok(Some(Pdu::SubmitSm(pdu))) => pdu.destination_addr.as_str().parse().unwrap_or_default(),
-                    _ => 0,
-                };
-                if state.unanswered.entry(self.number).or_default().insert(sequence, to).is_some() {
-                    wrong.push(format!("two submits of a sender have the number {sequence}"));
-                }
+                let is_new = state.unanswered.entry(self.number).or_default().insert(sequence);
+                wrong.extend((!is_new).then(|| format!("two submits of a sender have the number {sequence}")));
             }
             (Link::Sender(_), true, CommandId::SubmitSmResp) => {
-                match state.unanswered.entry(self.number).or_default().remove(&sequence) {
-                    Some(to) if status == NO_CREDIT => {
-                        state.uncredited.insert(to);
-                    }
-                    Some(_) => {}
-                    None => wrong.push(format!("submit {sequence} of a sender was answered twice, or was none")),
-                }
+                let waited = state.unanswered.entry(self.number).or_default().remove(&sequence);
+                wrong.extend(
+                    (!waited).then(|| format!("submit {sequence} of a sender was answered twice, or was none")),
+                );
             }
             _ => {}
         }
@@ -293,7 +281,7 @@ impl Tap {
         let (part, _) = part_of(pdu.esm_class.into(), pdu.short_message().as_ref());
         state.went.entry(to).or_insert(now);
         let highest = state.parts.entry(to).or_insert(0);
-        if part > *highest + 1 && !state.uncredited.contains(&to) {
+        if part > *highest + 1 {
             wrong.push(format!("part {part} of message {to} goes before part {}", *highest + 1));
         }
         *highest = (*highest).max(part);

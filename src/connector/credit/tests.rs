@@ -114,6 +114,21 @@ fn credit_without_use_is_taken_back_and_still_honoured() {
 }
 
 #[test]
+fn one_that_uses_nothing_is_not_given_ever_more() {
+    let mut route = Route::new(&[(A, 1), (B, 1)]);
+    route.plain = Some(A);
+    route.ledger.demand(A, 500);
+    for _ in 0..600 {
+        route.grant();
+        route.now += UNUSED;
+        route.ledger.reclaim(route.now);
+    }
+    // What it was given it may use, all at once.
+    let used = (0..500).take_while(|_| route.ledger.spend(A, route.now)).count();
+    assert_eq!(used, 20, "a second of the rate");
+}
+
+#[test]
 fn a_sender_that_forgot_its_credit_gets_new() {
     let mut route = Route::new(&[(A, 1)]);
     route.ledger.demand(A, 3);
