@@ -1,6 +1,6 @@
 //! When the queue is read, and from where. An idle sender asks seldom and holds no connection; a wake-up makes it ask at
 //! once. Reads go on from where the last one ended, so that what is done with is not looked at again; now and then one
-//! begins at the front, for what was scheduled, or committed late.
+//! begins at the front, for what was scheduled, or committed late. So does the last one before a sender is idle.
 //!
 //! Urgent messages are read first. While a backlog that was read already waits to be sent, they alone are looked for, by an
 //! index that holds nothing else.
@@ -146,6 +146,10 @@ impl Reader {
             let (least, most) = self.poll;
             let wait = chance::between(least, most);
             self.poll_at = Some(now + due.map_or(wait, |due| due.min(wait)));
+        } else {
+            // What was committed late may be all that there is, and nobody wakes us for it again.
+            let soon = self.front_at.map_or(now, |front| front + FRONT);
+            self.poll_at = self.poll_at.map(|poll| poll.min(soon));
         }
     }
 
@@ -165,4 +169,32 @@ impl Reader {
 fn earlier(id: MessageId) -> MessageId {
     let millis = u64::try_from(id.0.as_u128() >> 80).unwrap_or(0);
     MessageId(Uuid::from_u128(u128::from(millis.saturating_sub(LATE)) << 80))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_read_from_further_on_one_from_the_front_comes_soon() {
+        let began = Instant::now();
+        let seconds = |seconds| began + Duration::from_secs(seconds);
+        let mut reader = Reader::new(&Pace::default());
+        let read = |reader: &mut Reader, now| {
+            assert!(reader.is_due(now));
+            let begin = reader.begin(now);
+            reader.end(Last::default(), begin.front, false, None, now);
+            begin.front
+        };
+        assert!(read(&mut reader, seconds(0)), "the first read begins at the front");
+        let idle = reader.next_read(seconds(0));
+        assert!(idle > seconds(0) + FRONT, "then nothing is read for long");
+
+        reader.wake();
+        assert!(!read(&mut reader, seconds(1)), "woken soon after it, one goes on from there");
+        // A message whose commit took long is before that, and nobody wakes us for it again.
+        assert_eq!(reader.next_read(seconds(1)), seconds(0) + FRONT);
+        assert!(read(&mut reader, seconds(0) + FRONT), "and is found by one from the front");
+        assert!(reader.next_read(seconds(5)) > seconds(5) + FRONT, "which is the last one for long");
+    }
 }
