@@ -1,7 +1,7 @@
 //! Everything goes wrong, again and again, while messages are sent; then the account: nothing lost, nothing sent twice but for a
 //! reason, every receipt where it belongs, and nothing of one tenant's at another's.
 //!
-//! The API, three tenants' senders and a connector in processes of their own, both PostgreSQL instances, TLS between all of them, and
+//! The API, three tenants' senders, a connector and a worker in processes of their own, both PostgreSQL instances, TLS between all of them, and
 //! a message centre. Every connection goes through a proxy that can cut, delay and freeze it. What goes wrong is decided by a seed.
 //!
 //! `make faults`, or `cargo bench --profile dev --features simulate --bench faults -- [FAULTS [SEED]]`: 200 faults and a seed by

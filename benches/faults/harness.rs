@@ -12,6 +12,7 @@ pub(crate) mod account;
 pub(crate) mod books;
 pub(crate) mod chance;
 pub(crate) mod doubles;
+pub(crate) mod endpoint;
 pub(crate) mod inject;
 pub(crate) mod load;
 pub(crate) mod pauses;
@@ -25,6 +26,7 @@ pub(crate) mod settle;
 use self::account::{Account, Check};
 use self::books::Books;
 use self::doubles::{Doubles, Release};
+use self::endpoint::Endpoint;
 use self::inject::Injector;
 use self::load::{Load, Log};
 use self::pauses::Pauses;
@@ -57,6 +59,9 @@ pub(crate) struct Scale {
 /// What each tenant does with what is of unknown fate.
 const POLICIES: [CrashPolicy; 3] = [CrashPolicy::Resend, CrashPolicy::Hold, CrashPolicy::Resend];
 
+/// The tenant whose endpoint is told of the end of each message.
+const TOLD: usize = 0;
+
 /// The present in Unix milliseconds.
 pub(crate) fn now_ms() -> i64 {
     SystemClock.now().as_millisecond()
@@ -70,7 +75,8 @@ pub(crate) async fn run(scale: &Scale, seed: u64) -> Report {
     let smsc = Arc::new(Smsc::start(Options { record: 1_000_000, ..Options::default() }).await.expect("an SMSC"));
     let mut proxies = BTreeMap::new();
     let members = POLICIES.map(|policy| Member { weight: 1, policy }).to_vec();
-    let crew = Crew { members, idle: 0, sends: true };
+    let mut endpoint = Endpoint::start().await;
+    let crew = Crew { members, idle: 0, sends: true, tells: Some(endpoint.at.clone()) };
     let upstream = smsc.address();
     let installation =
         Installation::start(&mut databases, scale.settings, upstream, &scale.route, &crew, |link, to| {
@@ -81,16 +87,17 @@ pub(crate) async fn run(scale: &Scale, seed: u64) -> Report {
         })
         .await;
     let apis = installation.apis.clone();
+    endpoint.tell(&apis[TOLD], installation.webhooks.expect("a port")).await;
     let submits = Submits::follow(Arc::clone(&smsc));
     let pauses = Pauses::watch();
     let load = Load::start(&apis, scale.load);
-    let mut injector = Injector::new(databases, installation, smsc, proxies, scale.route);
+    let mut injector = Injector::new(databases, installation, smsc, endpoint, proxies, scale.route);
 
     let recoveries = recovery::measure(&mut injector, &load.calls[0], &submits, scale.rounds).await;
     injector.run(&plan(seed, scale.faults, scale.every, apis.len())).await;
     let logs = load.stop().await;
     println!("[{:>6.1} s] no more faults, and no more calls; what is under way ends", began.elapsed().as_secs_f64());
-    let (decided, settled) = settle::settle(&injector, &apis, &POLICIES, scale.hurry).await;
+    let (decided, settled) = settle::settle(&mut injector, &apis, &POLICIES, scale.hurry).await;
     injector.stood_still(&pauses.found());
 
     let seen = submits.all().clone();
@@ -109,6 +116,8 @@ pub(crate) async fn run(scale: &Scale, seed: u64) -> Report {
     let (accounts, doubles) = accounts(&injector, &logs, &decided, &seen).await;
     checks.extend(account::checks(&accounts));
     checks.push(within_bounds(&doubles, &injector));
+    let (accepted, taken_away) = (&logs[TOLD].accepted, injector.taken_away);
+    checks.push(injector.endpoint().check(TOLD, accepted, &injector.journal, taken_away));
     checks.push(receipts(&injector, &seen).await);
     Report {
         seed,

@@ -7,6 +7,7 @@ use budstikke::simulator::{Change, Smsc};
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep_until};
 
+use super::endpoint::Endpoint;
 use super::now_ms;
 use super::plan::{Fault, Planned, Victim};
 use super::postgres::{Database, Databases};
@@ -33,8 +34,11 @@ pub(crate) struct Injector {
     databases: Databases,
     installation: Installation,
     smsc: Arc<Smsc>,
+    endpoint: Endpoint,
     proxies: BTreeMap<Link, Proxy>,
     route: Route,
+    /// How often an endpoint was taken from a worker, instead of waiting for the minute for which it is its own.
+    pub(crate) taken_away: usize,
     superuser: PgPool,
     pub(crate) journal: Vec<Event>,
     /// Those that hold, with their end and what must be known then.
@@ -55,6 +59,7 @@ impl Injector {
         databases: Databases,
         installation: Installation,
         smsc: Arc<Smsc>,
+        endpoint: Endpoint,
         proxies: BTreeMap<Link, Proxy>,
         route: Route,
     ) -> Self {
@@ -64,8 +69,10 @@ impl Injector {
             databases,
             installation,
             smsc,
+            endpoint,
             proxies,
             route,
+            taken_away: 0,
             superuser,
             journal: Vec::new(),
             holding: Vec::new(),
@@ -138,7 +145,7 @@ impl Injector {
             event.silent = windows(&self.route, fault, lasts);
         }
         self.journal.push(event);
-        if !matches!(fault, Fault::Cut(_) | Fault::Lose(_) | Fault::Drop) {
+        if !matches!(fault, Fault::Cut(_) | Fault::Lose(_) | Fault::Drop | Fault::Refuse) {
             let entry = self.journal.len() - 1;
             self.holding.push(Holding { fault, until: Instant::now() + lasts, entry, garbled });
         }
@@ -164,6 +171,7 @@ impl Injector {
             Fault::Garbage(percent) => behave(Change { garbage_percent: Some(percent), ..Change::default() }),
             Fault::Drop => behave(Change { drop_connections: true, ..Change::default() }),
             Fault::Latch => behave(Change { latch: Some(true), drop_connections: true, ..Change::default() }),
+            Fault::Refuse => self.endpoint.refuse(),
             Fault::Pause => {}
         }
     }
@@ -181,7 +189,7 @@ impl Injector {
             Fault::Late => behave(Change { latency_ms: Some(0), ..Change::default() }),
             Fault::Garbage(_) => behave(Change { garbage_percent: Some(0), ..Change::default() }),
             Fault::Latch => behave(Change { latch: Some(false), ..Change::default() }),
-            Fault::Cut(_) | Fault::Lose(_) | Fault::Drop | Fault::Pause => {}
+            Fault::Cut(_) | Fault::Lose(_) | Fault::Drop | Fault::Refuse | Fault::Pause => {}
         }
         let garbled = self.smsc.stats().garbled - holding.garbled;
         let event = &mut self.journal[holding.entry];
@@ -194,10 +202,21 @@ impl Injector {
 
     /// Starts one who was killed again.
     async fn bring_back(&mut self, victim: Victim) {
+        if victim == Victim::Worker && !self.data_is_away() {
+            // Else it would do little but wait, each time for a minute.
+            self.take_away().await;
+        }
         match self.victim(victim) {
             Target::Role(role, number) => self.installation.process(role, number).launch(),
             Target::Instance(instance) => instance.revive().await,
         }
+    }
+
+    /// What an endpoint is told is due again, whoever is at it.
+    pub(crate) async fn take_away(&mut self) {
+        let free = "update webhook set claimed_until = now(), next_at = '-infinity' where claim_id is not null or next_at > now()";
+        let freed = sqlx::query(free).execute(&self.superuser).await;
+        self.taken_away += freed.map_or(0, |freed| usize::try_from(freed.rows_affected()).expect("few"));
     }
 
     fn victim(&mut self, victim: Victim) -> Target<'_> {
@@ -205,14 +224,19 @@ impl Injector {
             Victim::Api => Target::Role("api", 0),
             Victim::Sender(number) => Target::Role("sender", number),
             Victim::Connector => Target::Role("connector", 0),
+            Victim::Worker => Target::Role("worker", 0),
             Victim::Data => Target::Instance(&mut self.databases.data),
             Victim::Keyring => Target::Instance(&mut self.databases.keyring),
         }
     }
 
+    fn data_is_away(&self) -> bool {
+        self.holding.iter().any(|holding| holding.fault == Fault::Kill(Victim::Data))
+    }
+
     /// Counts the parts of each tenant's messages of unknown fate; while PostgreSQL is away their number does not grow.
     async fn count_in_flight(&mut self) {
-        if self.holding.iter().any(|holding| holding.fault == Fault::Kill(Victim::Data)) {
+        if self.data_is_away() {
             return;
         }
         let count = sqlx::query_scalar::<_, Vec<i64>>(
@@ -242,7 +266,7 @@ impl Injector {
     /// Those who have ended by themselves, with the end of what they said.
     pub(crate) fn fallen(&mut self) -> Vec<String> {
         let senders = (0..self.in_flight.len()).map(|number| ("sender", number));
-        let all: Vec<_> = [("api", 0), ("connector", 0)].into_iter().chain(senders).collect();
+        let all: Vec<_> = [("api", 0), ("connector", 0), ("worker", 0)].into_iter().chain(senders).collect();
         let fallen: Vec<_> =
             all.into_iter().filter(|(role, number)| !self.installation.process(role, *number).runs()).collect();
         fallen.into_iter().map(|(role, _)| format!("{role}: {}", tail(&self.installation.log(role)))).collect()
@@ -254,6 +278,10 @@ impl Injector {
 
     pub(crate) fn superuser(&self) -> &PgPool {
         &self.superuser
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     pub(crate) fn smsc(&self) -> &Smsc {

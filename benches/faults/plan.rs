@@ -12,6 +12,7 @@ pub(crate) enum Victim {
     /// Of the tenant with this number.
     Sender(usize),
     Connector,
+    Worker,
     Data,
     Keyring,
 }
@@ -41,6 +42,8 @@ pub(crate) enum Fault {
     Drop,
     /// It closes all binds and takes none.
     Latch,
+    /// A tenant's endpoint refuses to be told once.
+    Refuse,
     /// Nothing here ran for a while, ourselves included: never planned, but seen.
     Pause,
 }
@@ -62,9 +65,19 @@ const LINKS: &[Link] = &[
     Link::ConnectorToData,
     Link::SenderToConnector,
     Link::ConnectorToUpstream,
+    Link::WorkerToData,
+    Link::WorkerToKeyring,
+    Link::WorkerToEndpoint,
 ];
 /// What an upstream or a connector does not say for too long, enquire_link finds out.
-const TO_DATABASES: &[Link] = &[Link::ApiToData, Link::ApiToKeyring, Link::SenderToData, Link::ConnectorToData];
+const TO_DATABASES: &[Link] = &[
+    Link::ApiToData,
+    Link::ApiToKeyring,
+    Link::SenderToData,
+    Link::ConnectorToData,
+    Link::WorkerToData,
+    Link::WorkerToKeyring,
+];
 
 /// So many faults, one every `every` on the average, where so many tenants send; several may hold at once.
 pub(crate) fn plan(seed: u64, faults: usize, every: Duration, tenants: usize) -> Vec<Planned> {
@@ -83,7 +96,7 @@ pub(crate) fn plan(seed: u64, faults: usize, every: Duration, tenants: usize) ->
 fn victim(chance: &mut Chance, tenants: usize) -> Victim {
     let number = chance.between(0, u64::try_from(tenants).expect("few") - 1);
     let sender = Victim::Sender(usize::try_from(number).expect("few"));
-    chance.one_of(&[Victim::Api, sender, Victim::Connector, Victim::Data, Victim::Keyring])
+    chance.one_of(&[Victim::Api, sender, Victim::Connector, Victim::Worker, Victim::Data, Victim::Keyring])
 }
 
 fn fault(chance: &mut Chance, tenants: usize) -> (Fault, u64) {
@@ -100,7 +113,8 @@ fn fault(chance: &mut Chance, tenants: usize) -> (Fault, u64) {
         74..80 => (Fault::Stall, chance.between(500, 5000)),
         80..85 => (Fault::Late, chance.between(1000, 4000)),
         85..92 => (Fault::Garbage(chance.one_of(&[5, 20, 50])), chance.between(500, 3000)),
-        92..96 => (Fault::Drop, 0),
+        92..95 => (Fault::Drop, 0),
+        95..97 => (Fault::Refuse, 0),
         _ => (Fault::Latch, chance.between(500, 3000)),
     }
 }
@@ -124,7 +138,18 @@ impl Fault {
             // A sender waits for its connector for longer than any of these lasts.
             Self::Delay(link, _) | Self::Freeze(link) | Self::Lose(link) => link == Link::ConnectorToUpstream,
             Self::Stall | Self::Late | Self::Garbage(_) | Self::Drop | Self::Latch | Self::Pause => true,
-            Self::Throttle(_) => false,
+            Self::Throttle(_) | Self::Refuse => false,
+        }
+    }
+
+    /// Whether a worker may not have heard that it was heard, or not have noted it.
+    pub(crate) fn may_tell_again(self) -> bool {
+        match self {
+            Self::Kill(victim) => matches!(victim, Victim::Worker | Victim::Data),
+            Self::Cut(link) | Self::Delay(link, _) | Self::Freeze(link) | Self::Lose(link) => {
+                matches!(link, Link::WorkerToData | Link::WorkerToEndpoint)
+            }
+            _ => self == Self::Pause,
         }
     }
 }
@@ -144,6 +169,7 @@ impl fmt::Display for Fault {
             Self::Garbage(_) => f.write_str("SMSC says garbage"),
             Self::Drop => f.write_str("SMSC drops its binds"),
             Self::Latch => f.write_str("SMSC refuses binds"),
+            Self::Refuse => f.write_str("endpoint refuses"),
             Self::Pause => f.write_str("(the machine stood still)"),
         }
     }
@@ -155,6 +181,7 @@ impl fmt::Display for Victim {
             Self::Api => "API",
             Self::Sender(_) => "sender",
             Self::Connector => "connector",
+            Self::Worker => "worker",
             Self::Data => "PostgreSQL (data)",
             Self::Keyring => "PostgreSQL (keyring)",
         })
@@ -169,5 +196,8 @@ fn name(link: Link) -> &'static str {
         Link::ConnectorToData => "connector – data",
         Link::SenderToConnector => "sender – connector",
         Link::ConnectorToUpstream => "connector – SMSC",
+        Link::WorkerToData => "worker – data",
+        Link::WorkerToKeyring => "worker – keyring",
+        Link::WorkerToEndpoint => "worker – endpoint",
     }
 }

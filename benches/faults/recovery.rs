@@ -38,6 +38,9 @@ impl Recovery {
 /// Kills each so many times, and starts it again at once.
 pub(crate) async fn measure(injector: &mut Injector, calls: &Calls, submits: &Submits, rounds: usize) -> Vec<Recovery> {
     let mut all = Vec::new();
+    if rounds == 0 {
+        return all;
+    }
     for victim in [Victim::Sender(FIRST), Victim::Connector, Victim::Api, Victim::Data, Victim::Keyring] {
         let mut millis = Vec::new();
         for _ in 0..rounds {

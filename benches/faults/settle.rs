@@ -15,6 +15,10 @@ use super::support::api::{Api, list};
 /// Parked receipts are looked at again ever more rarely: what was parked early in an outage may wait for minutes.
 const PATIENCE: Duration = Duration::from_secs(480);
 const LOOK: Duration = Duration::from_millis(250);
+/// Between two words about what is awaited.
+const SAY: Duration = Duration::from_secs(3);
+/// An endpoint that is told nothing for so long waits for its worker.
+const QUIET: Duration = Duration::from_secs(3);
 /// Of a call.
 const CALL: Duration = Duration::from_secs(60);
 /// As many as a call may name.
@@ -34,37 +38,53 @@ pub(crate) struct Decided {
 /// are given up, else all are released. Gives what each tenant decided, and whether all came to an end. Whoever is in a hurry does
 /// not wait for what is only looked at again later.
 pub(crate) async fn settle(
-    injector: &Injector,
+    injector: &mut Injector,
     apis: &[Api],
     policies: &[CrashPolicy],
     hurry: bool,
 ) -> (Vec<Decided>, bool) {
-    let (deadline, pool) = (Instant::now() + PATIENCE, injector.superuser());
+    let (deadline, pool) = (Instant::now() + PATIENCE, injector.superuser().clone());
     let mut decided: Vec<Decided> = apis.iter().map(|_| Decided::default()).collect();
+    let mut said = Instant::now();
     while Instant::now() < deadline {
         if hurry {
-            let soon = sqlx::query("update parked_receipt set retry_at = now() where retry_at > now()").execute(pool);
+            let soon = sqlx::query("update parked_receipt set retry_at = now() where retry_at > now()").execute(&pool);
             let _ = soon.await;
+            if injector.endpoint().last_called().elapsed() > QUIET {
+                injector.take_away().await;
+            }
         }
-        let mut open = false;
+        let mut open = Vec::new();
         for (tenant, id) in injector.installation().tenants.iter().enumerate() {
-            let counts: Result<(i64, i64, i64, i64), _> = sqlx::query_as(
+            let counts: Result<(i64, i64, i64, i64, i64), _> = sqlx::query_as(
                 "select (select count(*) from queue where tenant_id = $1 and state = 0),
                         (select count(*) from queue where tenant_id = $1 and state = 1),
                         (select count(*) from flight where tenant_id = $1),
-                        (select count(*) from message_log where tenant_id = $1 and state = 2)",
+                        (select count(*) from message_log where tenant_id = $1 and state = 2),
+                        (select count(*) from webhook_job where tenant_id = $1 and outcome = 'waiting')",
             )
             .bind(id.0)
-            .fetch_one(pool)
+            .fetch_one(&pool)
             .await;
-            open |= !matches!(counts, Ok((0, 0, 0, 0)));
-            if let Ok((0, 1.., 0, _)) = counts {
+            match &counts {
+                Ok((0, 0, 0, 0, 0)) => {}
+                Ok((queued, held, flights, sent, untold)) => open.push(format!(
+                    "tenant {tenant}: {queued} queued, {held} held, {flights} flights, {sent} without receipt, {untold} untold"
+                )),
+                Err(error) => open.push(error.to_string()),
+            }
+            if let Ok((0, 1.., 0, ..)) = counts {
                 let hold = policies[tenant] == CrashPolicy::Hold;
-                decide(pool, id.0, &apis[tenant], hold, &mut decided[tenant]).await;
+                decide(&pool, id.0, &apis[tenant], hold, &mut decided[tenant]).await;
             }
         }
-        if !open && injector.smsc().stats().waiting == 0 {
+        let receipts = injector.smsc().stats().waiting;
+        if open.is_empty() && receipts == 0 {
             return (decided, true);
+        }
+        if said.elapsed() > SAY {
+            println!("  {}; {receipts} receipts wait at the SMSC", open.join("; "));
+            said = Instant::now();
         }
         sleep(LOOK).await;
     }

@@ -21,7 +21,7 @@ use super::process::{Process, free_port};
 
 /// Senders that start at the same time.
 const AT_ONCE: usize = 10;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 const CONNECTOR: &str = "connector.bench";
 
 /// Who connects to whom.
@@ -33,6 +33,9 @@ pub(crate) enum Link {
     ConnectorToData,
     SenderToConnector,
     ConnectorToUpstream,
+    WorkerToData,
+    WorkerToKeyring,
+    WorkerToEndpoint,
 }
 
 /// How the route is to its upstream.
@@ -55,6 +58,16 @@ pub(crate) struct Crew {
     pub(crate) idle: usize,
     /// Whether the senders run.
     pub(crate) sends: bool,
+    /// A server that tenants' webhooks may be at: with it a worker runs.
+    pub(crate) tells: Option<Endpoint>,
+}
+
+/// Where webhooks may be.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    /// What signed its certificate, which is for `localhost`.
+    pub(crate) authority: String,
 }
 
 impl Crew {
@@ -68,7 +81,7 @@ impl Crew {
     #[allow(dead_code, reason = "the fault harness has one that holds it")]
     pub(crate) fn weighing(weights: &[i32]) -> Self {
         let member = |weight: &i32| Member { weight: *weight, policy: CrashPolicy::Resend };
-        Self { members: weights.iter().map(member).collect(), idle: 0, sends: true }
+        Self { members: weights.iter().map(member).collect(), idle: 0, sends: true, tells: None }
     }
 }
 
@@ -81,6 +94,9 @@ pub(crate) struct Installation {
     pub(crate) tenants: Vec<TenantId>,
     #[allow(dead_code, reason = "the fault harness alone asks")]
     pub(crate) route: RouteId,
+    /// The port of this machine by which webhooks are.
+    #[allow(dead_code, reason = "the fault harness alone has them")]
+    pub(crate) webhooks: Option<u16>,
     #[allow(dead_code, reason = "the fault harness has its own")]
     pub(crate) owner: PgPool,
     place: Place,
@@ -119,8 +135,14 @@ impl Installation {
         ]);
         let [connector, api] = [("connector", connector), ("api", api)].map(|(name, files)| place.folder(name, &files));
 
+        let webhooks = crew.tells.as_ref().map(|at| wire(Link::WorkerToEndpoint, at.address).port());
+        let may = [
+            ("webhook-ports", webhooks.unwrap_or(443).to_string()),
+            ("webhooks-allow-private", webhooks.is_some().to_string()),
+        ];
+
         let health = |role| (role, local(free_port()).to_string());
-        let processes = vec![
+        let mut processes = vec![
             place.start(
                 "api",
                 local(api_port),
@@ -132,6 +154,8 @@ impl Installation {
                     ("listen", local(api_port).to_string()),
                     health("health-listen"),
                     ("calls-per-second", "1000000".to_owned()),
+                    may[0].clone(),
+                    may[1].clone(),
                 ],
             ),
             place.start(
@@ -140,12 +164,31 @@ impl Installation {
                 &[("config-dir", shown(&connector)), ("listen", local(connector_port).to_string()), health("health")],
             ),
         ];
+        if let Some(endpoint) = &crew.tells {
+            let files = [
+                ("data", url("budstikke_worker", wire(Link::WorkerToData, data))),
+                ("keyring", url("budstikke_worker", wire(Link::WorkerToKeyring, keyring))),
+                ("kek", KEK.to_owned()),
+                (names::AUTHORITY, place.authority.certificate().to_owned()),
+                ("endpoints", endpoint.authority.clone()),
+            ];
+            let (worker, at) = (place.folder("worker", &files), local(free_port()));
+            let arguments = [
+                ("database-url-file", shown(&worker.join("data"))),
+                ("keyring-url-file", shown(&worker.join("keyring"))),
+                ("kek-dirs", shown(&worker)),
+                ("health-listen", at.to_string()),
+                ("webhook-ca-file", shown(&worker.join("endpoints"))),
+            ];
+            processes.push(place.start("worker", at, &[&arguments[..], &may].concat()));
+        }
         let trusted = reqwest::Certificate::from_pem(place.authority.certificate().as_bytes()).expect("a certificate");
         let client = reqwest::Client::builder().tls_certs_only([trusted]).build().expect("a client");
         let apis: Vec<_> = accounts.iter().map(|account| Api::new(&client, api_port, account.key.clone())).collect();
         let tenants = accounts.iter().map(|account| account.tenant).collect();
         let owner = databases.data.pool("budstikke_owner");
-        let mut installation = Self { processes, api: apis[0].clone(), apis, tenants, route: route_id, owner, place };
+        let mut installation =
+            Self { processes, api: apis[0].clone(), apis, tenants, route: route_id, webhooks, owner, place };
         installation.answers().await;
         if crew.sends {
             installation.send(&accounts, &members, route_id, seen, sender_to_data).await;
