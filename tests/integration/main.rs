@@ -9,6 +9,7 @@ mod architecture;
 mod attacker;
 mod backups;
 mod connector;
+mod faults;
 mod inventory;
 mod isolation;
 mod keyring;
