@@ -1,4 +1,6 @@
 //! Messages that wait: none needs a key after its date (D2).
+use std::collections::BTreeSet;
+
 use budstikke::domain::{LocalError, MessageState, RouteId};
 use budstikke::store::results::{self, SentPart, Settled};
 
@@ -144,6 +146,53 @@ async fn what_was_taken_is_billed_once_though_its_sender_comes_back_after_the_en
     }
     let told = "select count(*) from message_log where state = 2 and upstream_id = 'u' and tag = 7 and error is null";
     assert_eq!(world.count(told).await, 1, "and its receipt finds it");
+}
+
+#[tokio::test]
+async fn of_a_batch_each_message_has_its_own_parts_whether_it_waited_or_had_ended() {
+    let world = World::new().await;
+    let ended = waits(&world, DAY, 89, MessageState::Queued).await;
+    let flight = "insert into flight (tenant_id, flight_id, epoch, route_id, message_ids) values ($1, gen_random_uuid(), 1, 1, array[$2])";
+    sqlx::query(flight).bind(world.tenant.0).bind(ended).execute(&world.owner).await.expect("in flight");
+    world.run(DAY.saturating_add(39.days())).await.expect("run");
+    let (two, one) = (DAY.saturating_add(40.days()), DAY.saturating_add(41.days()));
+    let waiting =
+        [waits(&world, two, 89, MessageState::Queued).await, waits(&world, one, 89, MessageState::Queued).await];
+
+    let settled = |id: Uuid, parts: u8| Settled {
+        id: MessageId(id),
+        state: MessageState::Sent,
+        error: None,
+        route: Some(RouteId(1)),
+        parts: (1..=parts)
+            .map(|part| SentPart {
+                part,
+                state: MessageState::Sent,
+                error: None,
+                upstream_id: format!("{id}/{part}").into(),
+                tag: 7,
+                at: noon(two),
+            })
+            .collect(),
+        final_at: None,
+        several: parts > 1,
+    };
+    let batch = [settled(ended, 2), settled(waiting[1], 1), settled(waiting[0], 3)];
+    let sender = budstikke::store::connect(&world.databases.sender_login(world.tenant).await, 1, "sender");
+    results::settle(&sender, &batch, &[]).await.expect("settled");
+    let parts: Vec<(Uuid, i16, SqlDate, String)> =
+        sqlx::query_as("select message_id, part, day, upstream_id from message_part order by day, part")
+            .fetch_all(&world.owner)
+            .await
+            .expect("parts");
+    let of = |id: Uuid, part: u8, day: Date| (id, i16::from(part), day.to_sqlx() as SqlDate, format!("{id}/{part}"));
+    let (late, long) = (|part| of(ended, part, DAY), |part| of(waiting[0], part, two));
+    assert_eq!(parts, [late(1), late(2), long(1), long(2), long(3)]);
+    // Each was accepted as one part, whatever a route's style made of it.
+    let billed: Vec<(Uuid, i16)> =
+        sqlx::query_as("select message_id, part from usage").fetch_all(&world.owner).await.expect("usage");
+    assert_eq!(BTreeSet::from_iter(billed), BTreeSet::from([(ended, 1), (waiting[0], 1), (waiting[1], 1)]));
+    assert_eq!(world.count("select count(*) from message_log where state = 2").await, 3);
 }
 
 #[tokio::test]
